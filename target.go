@@ -1,0 +1,99 @@
+package lockstep
+
+import (
+	"context"
+	"time"
+)
+
+// Target is a place that must hold one customer per user: "medusa", or
+// "shopify:acme.myshopify.com". Package targettest holds the exam that every
+// implementation passes.
+//
+// A target only reads and writes; what to write is decided in one place, the
+// table in internal/engine. Methods are safe for concurrent use and fail with a
+// *TargetError wherever the kind of the failure matters.
+type Target interface {
+	// Name is the target's name in links, settings and reports.
+	Name() string
+
+	// Check asks the target whether Lockstep may work there: credentials,
+	// grants, schema. It writes nothing.
+	Check(ctx context.Context) error
+
+	// Resolve reads the live customers that may be the user's. It must see
+	// every write that was acknowledged before it was called.
+	Resolve(ctx context.Context, q Query) (Found, error)
+
+	// Create makes the customer and marks it with want.UserID in one step. If
+	// someone else took the e-mail since Resolve it fails with ErrTaken; if a
+	// live customer already carries want.UserID it makes no second one.
+	Create(ctx context.Context, want Customer) (Customer, error)
+
+	// Adopt marks an unmarked guest with want.UserID and then updates it. It
+	// fails with ErrTaken if the guest was marked, or became an account, and
+	// with ErrGone if it was deleted since Resolve.
+	Adopt(ctx context.Context, now, want Customer) (Customer, error)
+
+	// Update writes the fields of want that are set and differ from now; an
+	// empty field is left as it is. It fails with ErrGone if the customer no
+	// longer exists and with ErrTaken if another customer holds the e-mail.
+	Update(ctx context.Context, now, want Customer) (Customer, error)
+
+	// Release takes the mark off a customer whose user was deleted; the
+	// customer itself, with its orders, stays. A customer that is gone, or
+	// carries another mark, is left alone and is no error.
+	Release(ctx context.Context, now Customer) error
+}
+
+// Customer is a record in a target, reduced to the fields Lockstep owns.
+type Customer struct {
+	ID        string // the target's own id: "cus_…"
+	UserID    string // the Clerk user whose mark it carries; empty for none
+	Email     string
+	FirstName string
+	LastName  string
+	Phone     string
+	Account   bool // someone can sign in to the store as this customer
+}
+
+// Query asks for all customers that may be a user's.
+type Query struct {
+	UserID     string
+	CustomerID string // the link's, empty when there is none
+	Email      string // in normal form; empty asks for none
+}
+
+// Found is what Resolve saw; nil and empty mean "no live customer".
+type Found struct {
+	ByLink  *Customer
+	ByUser  []Customer // carries the user's mark; more than one is somebody's error
+	ByEmail []Customer
+}
+
+// Link is who is who: a user's customer in one target.
+type Link struct {
+	UserID     string
+	Target     string
+	CustomerID string // empty until there is one, and again once released
+	Email      string // the customer's e-mail when last seen
+	Status     Status
+	Reason     string // why it has this status, for a person; names ids only
+	BlockedBy  string // the customer that a conflict is about
+	Pending    bool   // a change was accepted that the target does not hold yet
+	Since      time.Time
+	FirstSeen  time.Time // when the customer was first linked; zero before
+	LastSeen   time.Time
+}
+
+// Status is the state of a link.
+type Status string
+
+// The states of a link.
+const (
+	StatusPending  Status = "pending"  // not tried yet, or being retried
+	StatusLinked   Status = "linked"   // the target holds the user's customer
+	StatusWaiting  Status = "waiting"  // held back until the user verifies the e-mail or gives one
+	StatusConflict Status = "conflict" // only a person may decide
+	StatusFailed   Status = "failed"   // gave up; the reason says why
+	StatusReleased Status = "released" // the user was deleted; the customer is unmarked
+)
