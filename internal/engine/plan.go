@@ -1,0 +1,194 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/lockstephq/lockstep"
+)
+
+// Action is what a target must do next for a user.
+type Action string
+
+// The actions.
+const (
+	Nothing  Action = "nothing"
+	Create   Action = "create"
+	Adopt    Action = "adopt"
+	Update   Action = "update"
+	Release  Action = "release"
+	Wait     Action = "wait"     // for the user to verify the e-mail
+	Conflict Action = "conflict" // for a person to decide
+)
+
+// Facts is all that a decision may depend on.
+type Facts struct {
+	UserID     string
+	Deleted    bool
+	Want       lockstep.Customer // Profile.Customer: unverified fields are left out
+	Unverified string            // the e-mail in normal form, if it is not verified
+	Found      lockstep.Found    // each UserID: the link's owner or, without a link, the mark
+}
+
+// Decision is one action, and what to remember once it is done.
+type Decision struct {
+	Action    Action
+	Now       lockstep.Customer // the customer to adopt, update or release
+	Want      lockstep.Customer // what to write
+	Status    lockstep.Status
+	Reason    string // for a person; names ids only
+	BlockedBy string // the customer that stands in the way
+}
+
+// Plan is the decision table. It is pure and total: the same facts give the
+// same action, and every combination of facts gives one.
+//
+//	the user is deleted, a customer is marked    release it
+//	the user is deleted, none is marked          nothing
+//	two customers carry the user                 conflict
+//	the link's customer carries another user     conflict
+//	has a customer, fields differ                update
+//	  … and another customer holds the e-mail    update the rest, conflict
+//	has a customer, fields agree                 nothing
+//	has none, unverified e-mail somebody holds   wait
+//	has none, nobody holds the e-mail            create
+//	has none, one unmarked guest holds it        adopt (verified e-mail only)
+//	has none, an account or another's holds it   conflict
+func Plan(f Facts) Decision {
+	own, rival := ownCustomer(f)
+	switch {
+	case f.Deleted:
+		return planDeleted(f)
+	case rival != nil:
+		return conflict(*rival, lockstep.Customer{}, describeRival(f, own, *rival))
+	case own != nil:
+		return planKnown(f, *own)
+	default:
+		return planUnknown(f)
+	}
+}
+
+// ownCustomer finds the customer that is the user's already: the link's or, if
+// that is gone, the one that carries the mark. A rival is a customer that makes
+// the answer doubtful.
+func ownCustomer(f Facts) (own, rival *lockstep.Customer) {
+	own = f.Found.ByLink
+	if own != nil && isOthers(*own, f.UserID) {
+		return nil, own
+	}
+	for i := range f.Found.ByUser {
+		marked := &f.Found.ByUser[i]
+		switch {
+		case own == nil && !isOthers(*marked, f.UserID):
+			own = marked
+		case own == nil || marked.ID != own.ID:
+			return own, marked
+		}
+	}
+	return own, nil
+}
+
+func describeRival(f Facts, own *lockstep.Customer, rival lockstep.Customer) string {
+	if own == nil {
+		return fmt.Sprintf("customer %s is linked to %s but carries %s: take one of them off", rival.ID, f.UserID, rival.UserID)
+	}
+	return fmt.Sprintf("customers %s and %s both carry %s: merge them, or take the mark off one", own.ID, rival.ID, f.UserID)
+}
+
+func planDeleted(f Facts) Decision {
+	candidates := f.Found.ByUser
+	if f.Found.ByLink != nil {
+		candidates = append([]lockstep.Customer{*f.Found.ByLink}, candidates...)
+	}
+	for _, c := range candidates {
+		if c.UserID == f.UserID {
+			return Decision{Action: Release, Now: c, Status: lockstep.StatusReleased,
+				Reason: "the user is deleted: the customer stays, unmarked"}
+		}
+	}
+	return Decision{Action: Nothing, Status: lockstep.StatusReleased, Reason: "the user is deleted, and no customer carries the mark"}
+}
+
+func planKnown(f Facts, own lockstep.Customer) Decision {
+	want := f.Want
+	want.ID = own.ID
+	holder := firstOther(f.Found.ByEmail, own.ID)
+	if holder != nil && want.Email != own.Email {
+		want.Email = "" // the rest is still right
+	}
+	if f.Want.Email == "" || f.Want.Email == lockstep.NormalEmail(own.Email) {
+		holder = nil // it holds the e-mail as well, not instead
+	}
+	d := Decision{Action: Nothing, Now: own, Want: want, Status: lockstep.StatusLinked, Reason: "the customer is as it should be"}
+	if Differs(own, want) {
+		d.Action, d.Reason = Update, "fields differ"
+	}
+	if holder == nil {
+		return d
+	}
+	held := conflict(*holder, own, "the new e-mail belongs to "+describeHolder(*holder))
+	if d.Action == Update {
+		d.Status, d.Reason, d.BlockedBy = held.Status, held.Reason, held.BlockedBy
+		return d
+	}
+	return held
+}
+
+func planUnknown(f Facts) Decision {
+	holders := f.Found.ByEmail
+	switch {
+	case f.Unverified != "" && len(holders) > 0:
+		return Decision{Action: Wait, Status: lockstep.StatusWaiting, BlockedBy: holders[0].ID,
+			Reason: "a customer holds the e-mail, which the user has not verified"}
+	case len(holders) == 0 || f.Want.Email == "":
+		return Decision{Action: Create, Want: f.Want, Status: lockstep.StatusLinked, Reason: "no customer is the user's"}
+	}
+	for _, c := range holders {
+		if c.Account || isOthers(c, f.UserID) {
+			return conflict(c, lockstep.Customer{}, "the e-mail belongs to "+describeHolder(c))
+		}
+	}
+	if len(holders) > 1 {
+		return conflict(holders[1], lockstep.Customer{},
+			fmt.Sprintf("guests %s and %s both hold the e-mail: merge them", holders[0].ID, holders[1].ID))
+	}
+	want := f.Want
+	want.ID = holders[0].ID
+	return Decision{Action: Adopt, Now: holders[0], Want: want, Status: lockstep.StatusLinked, Reason: "a guest holds the verified e-mail"}
+}
+
+func conflict(with, own lockstep.Customer, reason string) Decision {
+	return Decision{Action: Conflict, Now: own, Status: lockstep.StatusConflict, Reason: reason, BlockedBy: with.ID}
+}
+
+func describeHolder(c lockstep.Customer) string {
+	switch {
+	case c.UserID != "":
+		return fmt.Sprintf("customer %s of user %s: change the e-mail of one, or delete that user", c.ID, c.UserID)
+	case c.Account:
+		return fmt.Sprintf("customer %s, an account somebody signs in to: merge by hand, or mark it", c.ID)
+	default:
+		return fmt.Sprintf("customer %s, a guest: merge it by hand, or delete it", c.ID)
+	}
+}
+
+// Differs reports whether writing want would change now. A field that want
+// leaves empty is not Lockstep's to write.
+func Differs(now, want lockstep.Customer) bool {
+	differs := func(have, should string) bool { return should != "" && have != should }
+	return differs(now.UserID, want.UserID) || differs(now.Email, want.Email) ||
+		differs(now.FirstName, want.FirstName) || differs(now.LastName, want.LastName) ||
+		differs(now.Phone, want.Phone)
+}
+
+func isOthers(c lockstep.Customer, userID string) bool {
+	return c.UserID != "" && c.UserID != userID
+}
+
+func firstOther(list []lockstep.Customer, id string) *lockstep.Customer {
+	for i := range list {
+		if list[i].ID != id {
+			return &list[i]
+		}
+	}
+	return nil
+}

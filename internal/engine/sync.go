@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/lockstephq/lockstep"
+)
+
+// rounds bounds how often one Sync looks again after a write that somebody
+// else overtook, or whose outcome is unknown.
+const rounds = 3
+
+// Owners tells which user a link in Lockstep's own tables gives each customer
+// of the target to. Customers without a link are left out.
+type Owners func(ctx context.Context, target string, customerIDs []string) (map[string]string, error)
+
+// Result is what Sync did, and what the link must remember of it.
+type Result struct {
+	Decision Decision
+	Customer lockstep.Customer // as the target holds it now; zero if the user has none
+	Wrote    []Action          // the writes that were acknowledged, in order
+}
+
+// Sync makes the target hold what the profile says, starting from what is
+// there now. A failed write is never repeated without looking first. Errors
+// keep the kind that the target gave them; what had been written before the
+// error is found again by the next Sync.
+func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners) (Result, error) {
+	var res Result
+	var last error
+	for range rounds {
+		d, err := Decide(ctx, t, p, link, owners)
+		if err != nil {
+			return res, err
+		}
+		res.Decision = d
+		res.Customer, last = apply(ctx, t, d)
+		switch {
+		case last == nil && d.writes():
+			res.Wrote = append(res.Wrote, d.Action)
+			if d.Action != Release {
+				return res, nil
+			} // a second customer may carry the mark
+		case last == nil:
+			return res, nil
+		case !lookAgain(last):
+			return res, last
+		}
+	}
+	if last == nil {
+		return res, nil
+	}
+	return giveUp(res, p, last)
+}
+
+// Decide reads what is and plans, and writes nothing: `sync --explain`.
+func Decide(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners) (Decision, error) {
+	f := Facts{UserID: p.ID, Deleted: p.Deleted(), Want: p.Customer()}
+	if f.Want.Email == "" {
+		f.Unverified = lockstep.NormalEmail(p.Email)
+	}
+	q := lockstep.Query{UserID: p.ID, CustomerID: link.CustomerID, Email: f.Want.Email + f.Unverified}
+	var err error
+	if f.Found, err = t.Resolve(ctx, q); err != nil {
+		return Decision{}, fmt.Errorf("resolve: %w", err)
+	}
+	if err := nameOwners(ctx, t.Name(), &f.Found, owners); err != nil {
+		return Decision{}, err
+	}
+	return Plan(f), nil
+}
+
+// nameOwners lets the links overrule the marks: somebody may have taken a mark
+// off, or copied one, in the store's admin. The link's own customer keeps what
+// it carries: a lost mark is written again, another's mark is a conflict.
+func nameOwners(ctx context.Context, target string, found *lockstep.Found, owners Owners) error {
+	var ids []string
+	for _, list := range [][]lockstep.Customer{found.ByUser, found.ByEmail} {
+		for _, c := range list {
+			ids = append(ids, c.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	owner, err := owners(ctx, target, ids)
+	if err != nil {
+		return fmt.Errorf("read links: %w", err)
+	}
+	for _, list := range [][]lockstep.Customer{found.ByUser, found.ByEmail} {
+		for i := range list {
+			if o := owner[list[i].ID]; o != "" {
+				list[i].UserID = o
+			}
+		}
+	}
+	return nil
+}
+
+func (d Decision) writes() bool {
+	return d.Action == Create || d.Action == Adopt || d.Action == Update || d.Action == Release
+}
+
+func apply(ctx context.Context, t lockstep.Target, d Decision) (c lockstep.Customer, err error) {
+	switch d.Action {
+	case Create:
+		c, err = t.Create(ctx, d.Want)
+	case Adopt:
+		c, err = t.Adopt(ctx, d.Now, d.Want)
+	case Update:
+		c, err = t.Update(ctx, d.Now, d.Want)
+	case Release:
+		err = t.Release(ctx, d.Now)
+	default:
+		c = d.Now
+	}
+	if err != nil {
+		return lockstep.Customer{}, fmt.Errorf("%s: %w", d.Action, err)
+	}
+	return c, nil
+}
+
+// lookAgain reports whether a failed write may have an answer in the target by
+// now, so that resolving again tells more than giving up.
+func lookAgain(err error) bool {
+	switch lockstep.KindOf(err) {
+	case lockstep.ErrTaken, lockstep.ErrGone, lockstep.ErrUnknown:
+		return true
+	}
+	return false
+}
+
+// giveUp ends a Sync whose rounds are used up. An e-mail that stays taken by a
+// customer nobody can see is for a person; anything else may pass by itself.
+func giveUp(res Result, p lockstep.Profile, last error) (Result, error) {
+	if !errors.Is(last, lockstep.ErrTaken) {
+		return res, last
+	}
+	own := res.Decision.Now
+	res.Decision = conflict(own, own, fmt.Sprintf(
+		"the target says the e-mail of %s is taken, and shows no customer that holds it: look in the store's admin", p.ID))
+	res.Decision.BlockedBy = ""
+	return res, nil
+}
