@@ -20,6 +20,11 @@ type Target interface {
 	// grants, schema. It writes nothing.
 	Check(ctx context.Context) error
 
+	// Fit returns what of want the target can hold: a number in the form it
+	// takes, a name cut to its length. What never could be written must not
+	// look as if it had to be. It asks nobody.
+	Fit(want Customer) Customer
+
 	// Resolve reads the live customers that may be the user's. It must see
 	// every write that was acknowledged before it was called.
 	Resolve(ctx context.Context, q Query) (Found, error)
@@ -54,6 +59,10 @@ type Customer struct {
 	LastName  string
 	Phone     string
 	Account   bool // someone can sign in to the store as this customer
+
+	// RefusedPhone is set by a write: the number that the store would not take,
+	// because another customer has it. The rest was written.
+	RefusedPhone string
 }
 
 // Query asks for all customers that may be a user's.
@@ -72,17 +81,18 @@ type Found struct {
 
 // Link is who is who: a user's customer in one target.
 type Link struct {
-	UserID     string
-	Target     string
-	CustomerID string // empty until there is one, and again once released
-	Email      string // the customer's e-mail when last seen
-	Status     Status
-	Reason     string // why it has this status, for a person; names ids only
-	BlockedBy  string // the customer that a conflict is about
-	Pending    bool   // a change was accepted that the target does not hold yet
-	Since      time.Time
-	FirstSeen  time.Time // when the customer was first linked; zero before
-	LastSeen   time.Time
+	UserID       string
+	Target       string
+	CustomerID   string // empty until there is one, and again once released
+	Email        string // the customer's e-mail when last seen
+	RefusedPhone string // a number the target would not take; not tried again
+	Status       Status
+	Reason       string // why it has this status, for a person; names ids only
+	BlockedBy    string // the customer that a conflict is about
+	Pending      bool   // a change was accepted that the target does not hold yet
+	Since        time.Time
+	FirstSeen    time.Time // when the customer was first linked; zero before
+	LastSeen     time.Time
 }
 
 // Status is the state of a link.

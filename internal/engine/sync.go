@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,8 @@ type Owners func(ctx context.Context, target string, customerIDs []string) (map[
 type Result struct {
 	Decision Decision
 	Customer lockstep.Customer // as the target holds it now; zero if the user has none
-	Wrote    []Action          // the writes that were acknowledged, in order
+	Refused  string            // the phone number that the target does not take
+	Wrote    []Action          // the writes that took effect, in order
 }
 
 // Sync makes the target hold what the profile says, starting from what is
@@ -30,6 +32,7 @@ type Result struct {
 func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners) (Result, error) {
 	var res Result
 	var last error
+	var doubtful Action // the write whose answer was lost
 	for range rounds {
 		d, err := Decide(ctx, t, p, link, owners)
 		if err != nil {
@@ -37,6 +40,7 @@ func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link locks
 		}
 		res.Decision = d
 		res.Customer, last = apply(ctx, t, d)
+		res.Refused = cmp.Or(res.Customer.RefusedPhone, link.RefusedPhone)
 		switch {
 		case last == nil && d.writes():
 			res.Wrote = append(res.Wrote, d.Action)
@@ -44,9 +48,15 @@ func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link locks
 				return res, nil
 			} // a second customer may carry the mark
 		case last == nil:
+			if doubtful != "" && d.Status == lockstep.StatusLinked {
+				res.Wrote = append(res.Wrote, doubtful) // it did arrive
+			}
 			return res, nil
 		case !lookAgain(last):
 			return res, last
+		}
+		if lockstep.KindOf(last) == lockstep.ErrUnknown {
+			doubtful = d.Action
 		}
 	}
 	if last == nil {
@@ -57,7 +67,10 @@ func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link locks
 
 // Decide reads what is and plans, and writes nothing: `sync --explain`.
 func Decide(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners) (Decision, error) {
-	f := Facts{UserID: p.ID, Deleted: p.Deleted(), Want: p.Customer()}
+	f := Facts{UserID: p.ID, Deleted: p.Deleted(), Want: t.Fit(p.Customer())}
+	if f.Want.Phone == link.RefusedPhone {
+		f.Want.Phone = "" // until the user has another number
+	}
 	if f.Want.Email == "" {
 		f.Unverified = lockstep.NormalEmail(p.Email)
 	}
