@@ -1,0 +1,93 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// TargetStatus is how far one target is in step. Every living user counts in
+// exactly one of Linked, Pending, Waiting, Conflicts and Failed.
+type TargetStatus struct {
+	Target       string     `json:"target"`
+	Users        int        `json:"users"`  // living users
+	Linked       int        `json:"linked"` // has the right customer, nothing outstanding
+	Pending      int        `json:"pending"`
+	Waiting      int        `json:"waiting"` // held back until the e-mail is verified
+	Conflicts    int        `json:"conflicts"`
+	Failed       int        `json:"failed"`
+	Released     int        `json:"released"`    // deleted users, not part of Users
+	LagSeconds   float64    `json:"lag_seconds"` // age of the oldest change not yet applied
+	PausedAt     *time.Time `json:"paused_at,omitempty"`
+	PausedReason string     `json:"paused_reason,omitempty"`
+}
+
+// Status reports on the targets, in the order given.
+func (s *Store) Status(ctx context.Context, targets []string) ([]TargetStatus, error) {
+	rows, err := s.pool.Query(ctx, `
+		select t.target, coalesce(n.users, 0), coalesce(n.linked, 0), coalesce(n.pending, 0), coalesce(n.waiting, 0), coalesce(n.conflicts, 0),
+		       coalesce(n.failed, 0), coalesce(n.released, 0), coalesce(n.lag, 0), p.paused_at, coalesce(p.reason, '')
+		  from unnest($1::text[]) with ordinality t(target, n_)
+		  left join lateral (
+		    select count(*) filter (where alive) as users,
+		           count(*) filter (where alive and state = 'linked') as linked,
+		           count(*) filter (where alive and state = 'pending') as pending,
+		           count(*) filter (where alive and state = 'waiting') as waiting,
+		           count(*) filter (where alive and state = 'conflict') as conflicts,
+		           count(*) filter (where alive and state = 'failed') as failed,
+		           count(*) filter (where not alive and state = 'released') as released,
+		           extract(epoch from now() - min(since))::float8 as lag
+		      from (select p.deleted_at is null as alive,
+		                   case when l.status in ('failed', 'conflict', 'waiting') then l.status
+		                        when l.status is null or l.applied < l.desired or l.status = 'released' and p.deleted_at is null then 'pending'
+		                        else l.status end as state,
+		                   case when l.applied < l.desired and l.status <> 'failed' then coalesce(l.queued_at, l.updated_at) end as since
+		              from public.profiles p
+		              left join lockstep.customer_links l on l.clerk_user_id = p.id and l.target = t.target) u
+		  ) n on true
+		  left join lockstep.targets p on p.target = t.target
+		 order by t.n_`, targets)
+	if err != nil {
+		return nil, fmt.Errorf("read status: %w", err)
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowToStructByPos[TargetStatus])
+	if err != nil {
+		return nil, fmt.Errorf("read status: %w", err)
+	}
+	return out, nil
+}
+
+// Pause notes that a target refuses everything; it reports whether it was
+// running until now.
+func (s *Store) Pause(ctx context.Context, tx pgx.Tx, target, reason string) (was bool, err error) {
+	tag, err := tx.Exec(ctx, `
+		insert into lockstep.targets as t (target, paused_at, reason) values ($1, now(), $2)
+		on conflict (target) do update set paused_at = now(), reason = excluded.reason where t.paused_at is null`, target, reason)
+	if err != nil {
+		return false, fmt.Errorf("pause target: %w", err)
+	}
+	return tag.RowsAffected() > 0, nil
+}
+
+// Resume takes a pause back.
+func (s *Store) Resume(ctx context.Context, tx pgx.Tx, target string) error {
+	if _, err := tx.Exec(ctx, `update lockstep.targets set paused_at = null, reason = '' where target = $1`, target); err != nil {
+		return fmt.Errorf("resume target: %w", err)
+	}
+	return nil
+}
+
+// Paused lists the paused targets.
+func (s *Store) Paused(ctx context.Context) ([]string, error) {
+	rows, err := s.pool.Query(ctx, `select target from lockstep.targets where paused_at is not null order by target`)
+	if err != nil {
+		return nil, fmt.Errorf("read paused targets: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("read paused targets: %w", err)
+	}
+	return names, nil
+}
