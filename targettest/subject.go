@@ -1,0 +1,63 @@
+package targettest
+
+import (
+	"context"
+
+	"github.com/lockstephq/lockstep"
+)
+
+// Subject is what an exam examines: a target over an empty store.
+type Subject struct {
+	Target lockstep.Target
+	Shop   Shop
+
+	// Foreign is an example of fields that the store holds and Lockstep does
+	// not own: a note, a company, metadata of others.
+	Foreign map[string]string
+
+	// Break makes the store misbehave once, see Fault.
+	Break func(Fault)
+
+	// Lacks names the faults that cannot exist in this store, and why.
+	Lacks map[Fault]string
+}
+
+// Shop is the store seen by those who work in it: merchants, shoppers, other
+// programs. It does what the store itself would do, unknown to the target.
+type Shop interface {
+	// Put makes a record and returns it as the store holds it, with its ID and
+	// Version. It fails with errors.ErrUnsupported if the store cannot hold
+	// such a record at all: the exam then skips what depends on it.
+	Put(ctx context.Context, r Record) (Record, error)
+
+	// Get reads a live record.
+	Get(ctx context.Context, id string) (r Record, live bool, err error)
+
+	// Live reads all live records.
+	Live(ctx context.Context) ([]Record, error)
+
+	// Edit sets all fields of a live record, Foreign included, or fails with
+	// errors.ErrUnsupported like Put.
+	Edit(ctx context.Context, r Record) error
+
+	// Delete removes a record the way the store does.
+	Delete(ctx context.Context, id string) error
+}
+
+// Record is a customer as the store holds it.
+type Record struct {
+	lockstep.Customer
+	Foreign map[string]string // what Lockstep does not own
+	Version string            // another one after every write, such as an updated_at
+}
+
+// Fault is one way in which a store misbehaves.
+type Fault string
+
+// The faults. The first two strike the next write, the others the next call.
+const (
+	FaultLostAfter  Fault = "answer lost after the commit"
+	FaultLostBefore Fault = "connection lost before the commit"
+	FaultLimit      Fault = "rate limit"
+	FaultRefusal    Fault = "permanent refusal" // credentials revoked, schema gone
+)
