@@ -1,0 +1,178 @@
+package medusa
+
+import (
+	"context"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lockstephq/lockstep"
+)
+
+// Querier is what a Database needs of a connection; *pgxpool.Pool has it, in
+// any query execution mode.
+type Querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// Database is the target that writes Medusa's customers by SQL.
+type Database struct {
+	db Querier
+}
+
+// NewDatabase uses db, which stays the caller's to close. Its role must own the
+// functions that `lockstep migrate up` made, or be granted them.
+func NewDatabase(db Querier) *Database { return &Database{db} }
+
+// Name implements lockstep.Target.
+func (d *Database) Name() string { return name }
+
+// Fit returns want as it is: Medusa's columns are text without a limit.
+func (d *Database) Fit(want lockstep.Customer) lockstep.Customer { return want }
+
+// Every parameter has a cast, since a pooler's connections cannot be asked for
+// the types. The functions take a blank text for an absent one.
+const (
+	columns = `r.how, r.id, coalesce(r.email, ''), coalesce(r.first_name, ''),
+		coalesce(r.last_name, ''), coalesce(r.phone, ''), r.has_account, coalesce(r.clerk_user_id, '')`
+
+	checkSQL   = `select lockstep.medusa_check()`
+	resolveSQL = `select ` + columns + ` from lockstep.medusa_resolve($1::text, $2::text, $3::text) r`
+	releaseSQL = `select lockstep.medusa_release($1::text, $2::text)`
+
+	// A write answers with an id; reading that row in the same statement gives
+	// the customer as it was written.
+	written   = `select ` + columns + ` from `
+	readBack  = ` as w (id), lateral lockstep.medusa_resolve(null::text, w.id, null::text) r`
+	createSQL = written + `lockstep.medusa_create($1::text, $2::text, $3::text, $4::text, $5::text)` + readBack
+	adoptSQL  = written + `lockstep.medusa_adopt($1::text, $2::text, $3::text, $4::text, $5::text, $6::text)` + readBack
+	updateSQL = written + `lockstep.medusa_update($1::text, $2::text, $3::text, $4::text, $5::text, $6::text)` + readBack
+)
+
+// Check implements lockstep.Target: Medusa's table must be where MEDUSA_SCHEMA
+// says, with the columns and the unique index that the functions rely on, and
+// the role that owns the functions must be allowed to use it.
+func (d *Database) Check(ctx context.Context) error {
+	return d.exec(ctx, reading("check"), checkSQL)
+}
+
+// Resolve implements lockstep.Target.
+func (d *Database) Resolve(ctx context.Context, q lockstep.Query) (lockstep.Found, error) {
+	rows, err := d.query(ctx, reading("resolve"), resolveSQL, q.UserID, q.CustomerID, q.Email)
+	if err != nil {
+		return lockstep.Found{}, err
+	}
+	var found lockstep.Found
+	for _, r := range rows {
+		switch r.how {
+		case "link":
+			found.ByLink = &r.Customer
+		case "user":
+			found.ByUser = append(found.ByUser, r.Customer)
+		case "email":
+			found.ByEmail = append(found.ByEmail, r.Customer)
+		}
+	}
+	return found, nil
+}
+
+// Create implements lockstep.Target. A user who has a customer gets that one,
+// as it is.
+func (d *Database) Create(ctx context.Context, want lockstep.Customer) (lockstep.Customer, error) {
+	return d.write(ctx, writing("create"), createSQL,
+		want.UserID, want.Email, want.FirstName, want.LastName, want.Phone)
+}
+
+// Adopt implements lockstep.Target. It fails with ErrTaken, too, if the user
+// has another customer already.
+func (d *Database) Adopt(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error) {
+	c := changes(now, want)
+	return d.write(ctx, writing("adopt"), adoptSQL, now.ID, want.UserID, c.Email, c.FirstName, c.LastName, c.Phone)
+}
+
+// Update implements lockstep.Target. It marks a customer that carries no mark,
+// and fails with ErrTaken if it carries another user's, or if the user has
+// another customer.
+func (d *Database) Update(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error) {
+	c := changes(now, want)
+	return d.write(ctx, writing("update"), updateSQL, now.ID, want.UserID, c.Email, c.FirstName, c.LastName, c.Phone)
+}
+
+// Release implements lockstep.Target.
+func (d *Database) Release(ctx context.Context, now lockstep.Customer) error {
+	return d.exec(ctx, writing("release"), releaseSQL, now.ID, now.UserID)
+}
+
+// changes returns the fields of want that differ from now; the others are
+// blank, so that an edit made in the store since now was read survives.
+func changes(now, want lockstep.Customer) lockstep.Customer {
+	differing := func(have, should string) string {
+		if have == should {
+			return ""
+		}
+		return should
+	}
+	return lockstep.Customer{
+		Email:     differing(now.Email, want.Email),
+		FirstName: differing(now.FirstName, want.FirstName),
+		LastName:  differing(now.LastName, want.LastName),
+		Phone:     differing(now.Phone, want.Phone),
+	}
+}
+
+// row is a customer and how it was found: "link", "user" or "email".
+type row struct {
+	how string
+	lockstep.Customer
+}
+
+func scan(r pgx.CollectableRow) (row, error) {
+	var c row
+	err := r.Scan(&c.how, &c.ID, &c.Email, &c.FirstName, &c.LastName, &c.Phone, &c.Account, &c.UserID)
+	return c, err
+}
+
+func (d *Database) write(ctx context.Context, op operation, sql string, args ...any) (lockstep.Customer, error) {
+	rows, err := d.query(ctx, op, sql, args...)
+	if err != nil {
+		return lockstep.Customer{}, err
+	}
+	if len(rows) != 1 {
+		return lockstep.Customer{}, op.noAnswer()
+	}
+	return rows[0].Customer, nil
+}
+
+func (d *Database) query(ctx context.Context, op operation, sql string, args ...any) ([]row, error) {
+	if err := op.mayStart(ctx, args); err != nil {
+		return nil, err
+	}
+	rows, err := d.db.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, op.failed(err)
+	}
+	all, err := pgx.CollectRows(rows, scan)
+	if err != nil {
+		return nil, op.failed(err)
+	}
+	return all, nil
+}
+
+func (d *Database) exec(ctx context.Context, op operation, sql string, args ...any) error {
+	if err := op.mayStart(ctx, args); err != nil {
+		return err
+	}
+	rows, err := d.db.Query(ctx, sql, args...)
+	if err != nil {
+		return op.failed(err)
+	}
+	rows.Close() // reads to the end of the answer
+	if err := rows.Err(); err != nil {
+		return op.failed(err)
+	}
+	return nil
+}
+
+// storable reports whether PostgreSQL can hold the text: valid UTF-8, no NUL.
+func storable(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
