@@ -1,0 +1,108 @@
+package inbox
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/lockstephq/lockstep/internal/postgres"
+	"github.com/riverqueue/river"
+)
+
+// Times of the job engine. A job that a killed process leaves behind is taken
+// over when its lease ends, so River may rescue as early: two jobs for one link
+// do no harm.
+const (
+	jobTimeout    = 20 * time.Second // above every remote call's own timeout
+	leaseTime     = 30 * time.Second // above jobTimeout: who lost the lease has stopped writing
+	sweepInterval = 10 * time.Second
+	rescueAfter   = leaseTime // until then a killed node's running job counts as alive
+
+	maxAttempts = 70 // over a day with the pauses of retryPause
+	maxRounds   = 10 // changes that come while a job runs, before others get a turn
+)
+
+// The queues that are not a target's.
+const (
+	dispatchQueue = "dispatch"
+	upkeepQueue   = "upkeep"
+)
+
+// dispatchArgs says: these users may have changed.
+type dispatchArgs struct {
+	Users []string `json:"users"`
+}
+
+func (dispatchArgs) Kind() string { return "dispatch" }
+
+// syncArgs says: this user may have changed, as far as this target goes.
+type syncArgs struct {
+	User   string `json:"user"`
+	Target string `json:"target"`
+}
+
+func (syncArgs) Kind() string { return "sync" }
+
+// upkeepArgs is the periodic look after lost jobs and paused targets.
+type upkeepArgs struct{}
+
+func (upkeepArgs) Kind() string { return "upkeep" }
+
+// dispatch enqueues the fan-out for users who changed.
+func (in *Inbox) dispatch(ctx context.Context, tx pgx.Tx, users []string) error {
+	if len(users) == 0 || len(in.names) == 0 {
+		return nil
+	}
+	_, err := in.jobs.InsertTx(ctx, tx, dispatchArgs{users}, &river.InsertOpts{Queue: dispatchQueue, MaxAttempts: maxAttempts})
+	if err != nil {
+		return fmt.Errorf("enqueue dispatch: %w", err)
+	}
+	return nil
+}
+
+// enqueue makes a job for each link.
+func (in *Inbox) enqueue(ctx context.Context, tx pgx.Tx, keys []postgres.Key) error {
+	params := make([]river.InsertManyParams, 0, len(keys))
+	for _, k := range keys {
+		params = append(params, river.InsertManyParams{
+			Args:       syncArgs{k.UserID, k.Target},
+			InsertOpts: &river.InsertOpts{Queue: queueName(k.Target), MaxAttempts: maxAttempts},
+		})
+	}
+	if len(params) == 0 {
+		return nil
+	}
+	if _, err := in.jobs.InsertManyFastTx(ctx, tx, params); err != nil {
+		return fmt.Errorf("enqueue sync: %w", err)
+	}
+	return nil
+}
+
+// queueName is a target's name in the letters that River allows: one queue per
+// target, so that a bad one holds up nobody else.
+func queueName(target string) string {
+	name := regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(target), "_")
+	name = strings.Trim(name[:min(len(name), 40)], "_")
+	sum := sha256.Sum256([]byte(target)) // tells apart what the letters do not
+	return strings.TrimPrefix(fmt.Sprintf("%s_%x", name, sum[:4]), "_")
+}
+
+// retryPause grows by half with each attempt, from a third of a second to half
+// an hour, and is spread by a fifth so that a target that comes back is not met
+// by everyone at once.
+func retryPause(attempt int) time.Duration {
+	pause := 250 * time.Millisecond
+	for i := 0; i < attempt && pause < 30*time.Minute; i++ {
+		pause += pause / 2
+	}
+	return spread(min(pause, 30*time.Minute))
+}
+
+func spread(d time.Duration) time.Duration {
+	return d + time.Duration((rand.Float64()-0.5)*0.4*float64(d))
+}

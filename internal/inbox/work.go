@@ -1,0 +1,267 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/lockstephq/lockstep"
+	"github.com/lockstephq/lockstep/internal/engine"
+	"github.com/lockstephq/lockstep/internal/postgres"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+)
+
+func (in *Inbox) workerConfig(c Config) *river.Config {
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &dispatchWorker{in: in})
+	river.AddWorker(workers, &syncWorker{in: in})
+	river.AddWorker(workers, &upkeepWorker{in: in})
+	perTarget := c.Workers
+	if perTarget == 0 {
+		perTarget = 32
+	}
+	queues := map[string]river.QueueConfig{dispatchQueue: {MaxWorkers: 2}, upkeepQueue: {MaxWorkers: 1}}
+	for _, name := range in.names {
+		queues[queueName(name)] = river.QueueConfig{MaxWorkers: perTarget}
+	}
+	poll := 500 * time.Millisecond // without LISTEN's help, and for jobs that come due
+	if c.PollOnly {
+		poll = 100 * time.Millisecond
+	}
+	return &river.Config{
+		Schema: postgres.Schema, Logger: c.Log, Workers: workers, Queues: queues,
+		FetchCooldown: 5 * time.Millisecond, FetchPollInterval: poll, PollOnly: c.PollOnly,
+		JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter,
+		PeriodicJobs: []*river.PeriodicJob{river.NewPeriodicJob(
+			river.PeriodicInterval(sweepInterval),
+			func() (river.JobArgs, *river.InsertOpts) {
+				return upkeepArgs{}, &river.InsertOpts{Queue: upkeepQueue, MaxAttempts: 1}
+			},
+			&river.PeriodicJobOpts{RunOnStart: true})},
+	}
+}
+
+// dispatchWorker turns "these users may have changed" into one job per user
+// and target, unless one is live already.
+type dispatchWorker struct {
+	river.WorkerDefaults[dispatchArgs]
+	in *Inbox
+}
+
+func (w *dispatchWorker) NextRetry(job *river.Job[dispatchArgs]) time.Time {
+	return time.Now().Add(retryPause(job.Attempt))
+}
+
+func (w *dispatchWorker) Work(ctx context.Context, job *river.Job[dispatchArgs]) error {
+	err := w.in.inTx(ctx, func(tx pgx.Tx) error {
+		keys, err := w.in.store.Bump(ctx, tx, job.Args.Users, w.in.names)
+		if err != nil {
+			return err
+		}
+		if err := w.in.enqueue(ctx, tx, keys); err != nil {
+			return err
+		}
+		return complete(ctx, tx, job)
+	})
+	return postgres.Redact(err) // River keeps and logs what a job returns
+}
+
+// syncWorker brings one target in step for one user.
+type syncWorker struct {
+	river.WorkerDefaults[syncArgs]
+	in *Inbox
+}
+
+func (w *syncWorker) NextRetry(job *river.Job[syncArgs]) time.Time {
+	return time.Now().Add(retryPause(job.Attempt))
+}
+
+func (w *syncWorker) Work(ctx context.Context, job *river.Job[syncArgs]) error {
+	key := postgres.Key{UserID: job.Args.User, Target: job.Args.Target}
+	target, ok := w.in.targets[key.Target]
+	if !ok {
+		return river.JobCancel(fmt.Errorf("target %s is no longer in the settings", key.Target))
+	}
+	for range maxRounds {
+		more, err := w.in.round(ctx, target, key, func(tx pgx.Tx) error { return complete(ctx, tx, job) })
+		if err != nil {
+			return w.after(ctx, job, err)
+		}
+		if !more {
+			return nil
+		}
+	}
+	return river.JobSnooze(0) // the user keeps changing: to the back of the queue
+}
+
+// after says what becomes of a job whose round failed.
+func (w *syncWorker) after(ctx context.Context, job *river.Job[syncArgs], err error) error {
+	failed, isRound := errors.AsType[*roundError](err)
+	if busy, ok := errors.AsType[*postgres.BusyError](err); ok {
+		return river.JobSnooze(busy.Until + 100*time.Millisecond)
+	}
+	if !isRound {
+		return postgres.Redact(err) // our own database: nothing is claimed, or the lease will end
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	kind := lockstep.KindOf(err)
+	if kind == lockstep.ErrInvalid || errors.Is(err, postgres.ErrNoProfile) || job.Attempt >= job.MaxAttempts {
+		return river.JobCancel(errors.Join(err, postgres.Redact(w.in.store.Fail(ctx, failed.claim, err.Error()))))
+	}
+	if unclaimErr := w.in.store.Unclaim(ctx, failed.claim, err.Error()); unclaimErr != nil {
+		w.in.log.Warn("the link stays leased until its time is up", "error", postgres.Redact(unclaimErr))
+	}
+	switch kind {
+	case lockstep.ErrThrottled:
+		te, _ := errors.AsType[*lockstep.TargetError](err)
+		return river.JobSnooze(spread(max(te.After, 50*time.Millisecond)))
+	case lockstep.ErrRefused:
+		return errors.Join(w.in.pause(ctx, job.Args.Target, err), river.JobSnooze(spread(sweepInterval)))
+	}
+	return err
+}
+
+// roundError is a failure of the target, after the link was claimed.
+type roundError struct {
+	claim postgres.Claim
+	err   error
+}
+
+func (e *roundError) Error() string { return e.err.Error() }
+func (e *roundError) Unwrap() error { return e.err }
+
+// round does the work for one link once, whoever asks for it. No connection is
+// held while the target is asked; done runs in the transaction that confirms
+// the work, unless there is more.
+func (in *Inbox) round(ctx context.Context, t lockstep.Target, k postgres.Key, done func(pgx.Tx) error) (more bool, err error) {
+	claim, err := in.store.Claim(ctx, k, leaseTime)
+	if errors.Is(err, postgres.ErrNoProfile) {
+		return false, &roundError{claim, err}
+	}
+	if err != nil {
+		return false, err
+	}
+	res, err := syncSafely(ctx, t, claim, in.store.Owners)
+	if err != nil {
+		return false, &roundError{claim, err}
+	}
+	err = in.inTx(ctx, func(tx pgx.Tx) error {
+		var woken []postgres.Key
+		if more, woken, err = in.store.Finish(ctx, tx, claim, outcome(claim, res)); err != nil {
+			return err
+		}
+		if err := in.enqueue(ctx, tx, woken); err != nil || more {
+			return err
+		}
+		return done(tx)
+	})
+	if err != nil {
+		return false, &roundError{claim, fmt.Errorf("remember the result: %w", postgres.Redact(err))}
+	}
+	return more, nil
+}
+
+// syncSafely turns a target's panic into an error, so that it takes the same
+// way as any other failure. The value may quote anything, so it is not logged.
+func syncSafely(ctx context.Context, t lockstep.Target, c postgres.Claim, owners engine.Owners) (res engine.Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("target %s panicked with a %T", c.Target, p)
+		}
+	}()
+	return engine.Sync(ctx, t, c.Profile, c.Link, owners)
+}
+
+func outcome(c postgres.Claim, res engine.Result) postgres.Outcome {
+	d := res.Decision
+	o := postgres.Outcome{
+		CustomerID: res.Customer.ID, Email: res.Customer.Email, Refused: res.Refused, Status: d.Status, Reason: d.Reason,
+		BlockedBy: d.BlockedBy, Action: string(d.Action), Touched: d.Now.ID,
+	}
+	if d.Action == engine.Nothing {
+		o.Action = "found " + string(d.Status) // the history tells news only
+	}
+	for _, action := range res.Wrote {
+		o.Wrote = append(o.Wrote, string(action))
+	}
+	if d.Status == lockstep.StatusConflict && o.CustomerID == "" {
+		o.CustomerID, o.Email = c.Link.CustomerID, c.Link.Email // a person may still need it
+	}
+	return o
+}
+
+// pause stops a target that refuses everything. Its jobs wait.
+func (in *Inbox) pause(ctx context.Context, target string, cause error) error {
+	err := in.inTx(ctx, func(tx pgx.Tx) error {
+		was, err := in.store.Pause(ctx, tx, target, cause.Error())
+		if err != nil || !was {
+			return err
+		}
+		in.log.Error("target paused", "target", target, "error", cause)
+		return in.jobs.QueuePauseTx(ctx, tx, queueName(target), nil)
+	})
+	if err != nil {
+		return fmt.Errorf("pause %s: %w", target, postgres.Redact(err))
+	}
+	return nil
+}
+
+// upkeepWorker finds work whose job was lost, and targets that work again.
+type upkeepWorker struct {
+	river.WorkerDefaults[upkeepArgs]
+	in *Inbox
+}
+
+func (w *upkeepWorker) Work(ctx context.Context, _ *river.Job[upkeepArgs]) error {
+	return errors.Join(postgres.Redact(w.in.sweep(ctx)), postgres.Redact(w.in.probe(ctx)))
+}
+
+func (in *Inbox) sweep(ctx context.Context) error {
+	const limit = 1000
+	return in.inTx(ctx, func(tx pgx.Tx) error {
+		keys, err := in.store.Overdue(ctx, tx, limit)
+		if err != nil {
+			return err
+		}
+		if len(keys) > 0 {
+			in.log.Info("took over lost jobs", "count", len(keys))
+		}
+		return in.enqueue(ctx, tx, keys)
+	})
+}
+
+func (in *Inbox) probe(ctx context.Context) error {
+	paused, err := in.store.Paused(ctx)
+	for _, name := range paused {
+		t, ok := in.targets[name]
+		if !ok || t.Check(ctx) != nil {
+			continue // still away; `status` says why it was paused
+		}
+		err = errors.Join(err, in.resume(ctx, name))
+	}
+	return err
+}
+
+func (in *Inbox) resume(ctx context.Context, target string) error {
+	return in.inTx(ctx, func(tx pgx.Tx) error {
+		if err := in.store.Resume(ctx, tx, target); err != nil {
+			return err
+		}
+		in.log.Info("target resumed", "target", target)
+		return in.jobs.QueueResumeTx(ctx, tx, queueName(target), nil)
+	})
+}
+
+// complete ends the job in the transaction that remembers its result.
+func complete[T river.JobArgs](ctx context.Context, tx pgx.Tx, job *river.Job[T]) error {
+	_, err := river.JobCompleteTx[*riverpgxv5.Driver](ctx, tx, job)
+	return err
+}
+
+func (in *Inbox) inTx(ctx context.Context, f func(pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, in.pool, f)
+}
