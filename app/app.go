@@ -1,0 +1,110 @@
+// Package app reads the settings, wires the parts together and runs them. It is
+// the only place that knows all of them; targets.go is the list of targets.
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/lockstephq/lockstep"
+	"github.com/lockstephq/lockstep/internal/inbox"
+	"github.com/lockstephq/lockstep/internal/postgres"
+)
+
+// App is a Lockstep that is wired up; nothing is connected until it is used.
+type App struct {
+	config  Config
+	log     *slog.Logger
+	store   *postgres.Store
+	pool    *pgxpool.Pool // deliveries and links
+	jobPool *pgxpool.Pool // the job engine's own
+	medusa  *pgxpool.Pool // a store that hangs must not take our connections
+	targets []lockstep.Target
+}
+
+// Option changes how an App is wired; demo and tests use it.
+type Option func(*App)
+
+// WithTargets passes each target through wrap: to inject faults, say.
+func WithTargets(wrap func(lockstep.Target) lockstep.Target) Option {
+	return func(a *App) {
+		for i, t := range a.targets {
+			a.targets[i] = wrap(t)
+		}
+	}
+}
+
+// WithExtraTargets adds targets to those of the settings.
+func WithExtraTargets(more ...lockstep.Target) Option {
+	return func(a *App) { a.targets = append(a.targets, more...) }
+}
+
+// Connections per pool and process.
+const (
+	storeConns  = 16
+	jobConns    = 6
+	medusaConns = 8
+)
+
+// Open wires an App up from settings.
+func Open(c Config, log *slog.Logger, options ...Option) (*App, error) {
+	a := &App{config: c, log: log}
+	var err error
+	for _, p := range []struct {
+		pool **pgxpool.Pool
+		max  int32
+	}{{&a.pool, storeConns}, {&a.jobPool, jobConns}, {&a.medusa, medusaConns}} {
+		if *p.pool, err = openPool(c.DatabaseURL, p.max); err != nil {
+			a.Close()
+			return nil, err
+		}
+	}
+	a.store = postgres.NewStore(a.pool)
+	a.targets = targets(c, a.medusa)
+	for _, o := range options {
+		o(a)
+	}
+	return a, nil
+}
+
+func openPool(url string, most int32) (*pgxpool.Pool, error) {
+	config, err := postgres.ParseURL(url)
+	if err != nil {
+		return nil, &SettingError{"DATABASE_URL", err}
+	}
+	config.MaxConns = most
+	pool, err := pgxpool.NewWithConfig(context.Background(), config)
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", postgres.Redact(err))
+	}
+	return pool, nil
+}
+
+// Close ends all connections.
+func (a *App) Close() {
+	for _, p := range []*pgxpool.Pool{a.pool, a.jobPool, a.medusa} {
+		if p != nil {
+			p.Close()
+		}
+	}
+}
+
+func (a *App) inboxConfig() inbox.Config {
+	return inbox.Config{
+		Pool: a.pool, JobPool: a.jobPool, Targets: a.targets, Instance: a.config.ClerkInstanceID,
+		PollOnly: postgres.TransactionPooler(a.connConfig()), Log: a.log,
+	}
+}
+
+func (a *App) connConfig() *pgx.ConnConfig { return a.pool.Config().ConnConfig }
+
+func (a *App) targetNames() []string {
+	names := make([]string, len(a.targets))
+	for i, t := range a.targets {
+		names[i] = t.Name()
+	}
+	return names
+}

@@ -1,0 +1,99 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/lockstephq/lockstep"
+	"github.com/lockstephq/lockstep/internal/inbox"
+	"github.com/lockstephq/lockstep/internal/postgres"
+)
+
+// The words of reports, for commands that print them.
+type (
+	TargetStatus  = postgres.TargetStatus
+	TimelineEntry = postgres.Entry
+	MigrationStep = postgres.Step
+	Explanation   = inbox.Explanation
+)
+
+// ErrUnknownUser is a user without a profile.
+var ErrUnknownUser = postgres.ErrNoProfile
+
+func (a *App) migrator() *postgres.Migrator {
+	return &postgres.Migrator{Pool: a.pool, MedusaSchema: a.config.MedusaSchema, Log: a.log}
+}
+
+// MigrateUp brings the database up to date.
+func (a *App) MigrateUp(ctx context.Context) error { return a.migrator().Up(ctx) }
+
+// MigrateDown takes Lockstep out of the database; profiles stay.
+func (a *App) MigrateDown(ctx context.Context) error { return a.migrator().Down(ctx) }
+
+// MigrateStatus lists the steps of the schema.
+func (a *App) MigrateStatus(ctx context.Context) ([]MigrationStep, error) {
+	return a.migrator().Status(ctx)
+}
+
+// Status reports how far each target is in step.
+func (a *App) Status(ctx context.Context) ([]TargetStatus, error) {
+	if err := a.store.Ping(ctx); err != nil {
+		return nil, err
+	}
+	return a.store.Status(ctx, a.targetNames())
+}
+
+// UserReport is all that Lockstep knows of one user.
+type UserReport struct {
+	Profile  lockstep.Profile
+	Links    []lockstep.Link
+	Timeline []TimelineEntry
+}
+
+// Show reads a user's report; ErrUnknownUser if there is no profile.
+func (a *App) Show(ctx context.Context, userID string) (r UserReport, err error) {
+	const entries = 200
+	if err := a.store.Ping(ctx); err != nil {
+		return r, err
+	}
+	if r.Profile, err = a.store.Profile(ctx, userID); err != nil {
+		return r, err
+	}
+	if r.Links, err = a.store.Links(ctx, userID); err != nil {
+		return r, err
+	}
+	r.Timeline, err = a.store.Timeline(ctx, userID, entries)
+	return r, err
+}
+
+// errNoTargets is for commands that have nothing to do without a store.
+var errNoTargets = errors.New("no target is configured: set MEDUSA_MODE=database")
+
+// Sync brings every target in step for one user, now.
+func (a *App) Sync(ctx context.Context, userID string) error {
+	in, err := a.syncer(ctx)
+	if err != nil {
+		return err
+	}
+	return in.SyncUser(ctx, userID)
+}
+
+// Explain says what Sync would do, and why, and does nothing.
+func (a *App) Explain(ctx context.Context, userID string) ([]Explanation, error) {
+	in, err := a.syncer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return in.Explain(ctx, userID)
+}
+
+func (a *App) syncer(ctx context.Context) (*inbox.Inbox, error) {
+	if len(a.targets) == 0 {
+		return nil, errNoTargets
+	}
+	if err := a.store.Ping(ctx); err != nil {
+		return nil, fmt.Errorf("sync: %w", err)
+	}
+	return inbox.New(a.inboxConfig())
+}

@@ -1,0 +1,130 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/lockstephq/lockstep/internal/inbox"
+	"github.com/lockstephq/lockstep/internal/postgres"
+	"github.com/lockstephq/lockstep/internal/web"
+	"golang.org/x/sync/errgroup"
+)
+
+// Role is the part of the work that a process takes on.
+type Role string
+
+// The roles. Any number of processes may run in each.
+const (
+	RoleAll    Role = "all"
+	RoleWeb    Role = "web"
+	RoleWorker Role = "worker"
+)
+
+// drainTime is how long open requests may take once a stop is asked for.
+const drainTime = 20 * time.Second
+
+// Serve runs until ctx ends, then drains: it takes no new requests, answers
+// those it has, and lets running jobs finish. A database that is away is waited
+// for; one that lacks Lockstep's tables is an error. Listening, if not nil,
+// hears the address once webhooks can be sent there.
+func (a *App) Serve(ctx context.Context, role Role, listening func(net.Addr)) error {
+	if err := a.store.Ping(ctx); errors.Is(err, postgres.ErrNotMigrated) {
+		return err
+	}
+	newInbox := inbox.NewWorker
+	if role == RoleWeb {
+		newInbox = inbox.New
+	}
+	in, err := newInbox(a.inboxConfig())
+	if err != nil {
+		return err
+	}
+	// The inbox outlives the server: the last requests still need it.
+	inboxCtx, stopInbox := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopInbox()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return in.Run(inboxCtx) })
+	group.Go(func() error {
+		defer stopInbox()
+		if role == RoleWorker {
+			<-ctx.Done()
+			return nil
+		}
+		return a.listen(ctx, in, listening)
+	})
+	group.Go(func() error { a.warnOfTargets(ctx); return nil })
+	return group.Wait()
+}
+
+func (a *App) listen(ctx context.Context, in *inbox.Inbox, listening func(net.Addr)) error {
+	verifier, err := newVerifier(a.config)
+	if err != nil {
+		return &SettingError{"CLERK_WEBHOOK_SECRET", err}
+	}
+	front := web.Front{
+		Webhooks: map[string]web.Receive{"clerk": receiveClerk(verifier, in)},
+		Ready:    a.store.Ping, Log: a.log,
+	}
+	server := &http.Server{
+		Handler: front.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn),
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.config.Addr)
+	if ctx.Err() != nil {
+		return nil // stopped before it began
+	}
+	if err != nil {
+		return &SettingError{"LOCKSTEP_ADDR", whyNotListening(err)}
+	}
+	a.log.Info("listening", "addr", listener.Addr().String(), "targets", a.targetNames())
+	if listening != nil {
+		listening(listener.Addr())
+	}
+	return a.serveUntil(ctx, server, listener)
+}
+
+// whyNotListening says what to do; the system's own error quotes the setting.
+func whyNotListening(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return errors.New("is in use: stop the process that listens there, or set another, such as :8081")
+	case errors.Is(err, syscall.EACCES):
+		return errors.New("is not allowed to this user: set a port above 1023, such as :8080")
+	}
+	return errors.New("is no address of this machine: set host:port or :port, such as :8080")
+}
+
+// serveUntil returns when the last request has been answered.
+func (a *App) serveUntil(ctx context.Context, server *http.Server, l net.Listener) error {
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		return fmt.Errorf("requests were cut off: %w", err)
+	}
+	return nil
+}
+
+// warnOfTargets says at the start what would otherwise show at the first user.
+func (a *App) warnOfTargets(ctx context.Context) {
+	for _, t := range a.targets {
+		check, cancel := context.WithTimeout(ctx, 10*time.Second)
+		if err := t.Check(check); err != nil && ctx.Err() == nil {
+			a.log.Warn("target is not ready", "target", t.Name(), "error", err)
+		}
+		cancel()
+	}
+}

@@ -1,0 +1,212 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/lockstephq/lockstep/internal/postgres"
+)
+
+// Config is every setting, read and checked. docs/SETTINGS.md describes them.
+type Config struct {
+	DatabaseURL         string
+	Addr                string
+	ClerkWebhookSecrets []string
+	ClerkInstanceID     string
+	MedusaMode          string // "", "database"
+	MedusaSchema        string
+}
+
+// Need says which settings a command cannot do without.
+type Need int
+
+// The needs of commands.
+const (
+	NeedDatabase Need = iota // all commands but version, emulate and demo
+	NeedWebhooks             // serve, in the roles all and web
+)
+
+// known are the settings that a file may hold; the environment has the same
+// names. Those of parts to come are accepted, so that one file serves upgrades.
+var known = []string{
+	"DATABASE_URL", "LOCKSTEP_ADDR", "LOCKSTEP_OPERATOR_TOKEN", "LOCKSTEP_CORS_ORIGINS",
+	"CLERK_SECRET_KEY", "CLERK_WEBHOOK_SECRET", "CLERK_JWT_KEY", "CLERK_ISSUER", "CLERK_PUBLISHABLE_KEY",
+	"CLERK_AUTHORIZED_PARTIES", "CLERK_INSTANCE_ID", "CLERK_API_URL",
+	"MEDUSA_MODE", "MEDUSA_SCHEMA", "MEDUSA_API_URL", "MEDUSA_API_KEY",
+	"SHOPIFY_SHOP", "SHOPIFY_ACCESS_TOKEN", "SHOPIFY_CLIENT_ID", "SHOPIFY_CLIENT_SECRET", "SHOPIFY_WEBHOOK_SECRET", "SHOPIFY_API_URL",
+}
+
+// SettingError is a setting that is missing or wrong. Its text names the
+// setting and what to type, and never repeats a value.
+type SettingError struct {
+	Name string
+	Err  error
+}
+
+func (e *SettingError) Error() string { return e.Name + " " + e.Err.Error() }
+func (e *SettingError) Unwrap() error { return e.Err }
+
+// settings looks a name up: the environment wins over the file.
+type settings struct {
+	getenv func(string) string
+	file   map[string]string
+	errs   []error
+}
+
+// LoadConfig reads the environment and, if there is one, the file that
+// LOCKSTEP_CONFIG names (lockstep.yaml by default). It reports everything that
+// is wrong at once.
+func LoadConfig(getenv func(string) string, need Need) (Config, error) {
+	s := &settings{getenv: getenv}
+	if err := s.readFile(); err != nil {
+		return Config{}, err
+	}
+	c := Config{
+		DatabaseURL:         s.get("DATABASE_URL", ""),
+		Addr:                s.get("LOCKSTEP_ADDR", ":8080"),
+		ClerkWebhookSecrets: s.list("CLERK_WEBHOOK_SECRET"),
+		ClerkInstanceID:     s.get("CLERK_INSTANCE_ID", ""),
+		MedusaMode:          s.get("MEDUSA_MODE", ""),
+		MedusaSchema:        s.get("MEDUSA_SCHEMA", "medusa"),
+	}
+	s.check(c, need)
+	return c, errors.Join(s.errs...)
+}
+
+func (s *settings) check(c Config, need Need) {
+	if _, err := postgres.ParseURL(c.DatabaseURL); err != nil {
+		s.wrong("DATABASE_URL", "%w: set it to your database's, such as postgres://user:password@host:5432/database", err)
+	}
+	if need == NeedWebhooks {
+		if _, err := newVerifier(c); err != nil {
+			s.wrong("CLERK_WEBHOOK_SECRET", "is not usable (%w): copy the signing secret (whsec_…) from Clerk's dashboard, Webhooks, your endpoint", err)
+		}
+	}
+	if id := c.ClerkInstanceID; id != "" && !strings.HasPrefix(id, "ins_") {
+		s.wrong("CLERK_INSTANCE_ID", "must begin with ins_: copy it from Clerk's dashboard, or leave it out to pin the first instance that sends an event")
+	}
+	switch c.MedusaMode {
+	case "", "off", "database":
+	case "api":
+		s.wrong("MEDUSA_MODE", "api is not available in this version: use database, or leave it out")
+	default:
+		s.wrong("MEDUSA_MODE", "must be database, or left out")
+	}
+	if strings.TrimSpace(c.MedusaSchema) == "" || strings.ContainsRune(c.MedusaSchema, 0) || len(c.MedusaSchema) > 63 {
+		s.wrong("MEDUSA_SCHEMA", "is not a schema name: set it to databaseSchema of your medusa-config (default medusa)")
+	}
+}
+
+func (s *settings) wrong(name, format string, args ...any) {
+	s.errs = append(s.errs, &SettingError{name, fmt.Errorf(format, args...)})
+}
+
+func (s *settings) get(name, fallback string) string {
+	for _, v := range []string{s.getenv(name), s.file[name]} {
+		if v = strings.TrimSpace(v); v != "" {
+			return v
+		}
+	}
+	return fallback
+}
+
+// list splits at commas.
+func (s *settings) list(name string) (values []string) {
+	for v := range strings.SplitSeq(s.get(name, ""), ",") {
+		if v = strings.TrimSpace(v); v != "" {
+			values = append(values, v)
+		}
+	}
+	return values
+}
+
+func (s *settings) readFile() error {
+	path := s.getenv("LOCKSTEP_CONFIG")
+	named := path != ""
+	if !named {
+		path = "lockstep.yaml"
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) && !named {
+		return nil
+	}
+	if err != nil {
+		return &SettingError{"LOCKSTEP_CONFIG", fmt.Errorf("names a file that cannot be read (%w): correct the path, or leave it out", cause(err))}
+	}
+	var values map[string]any
+	if err := yaml.Unmarshal(data, &values); err != nil {
+		return &SettingError{path, errors.New("is not valid YAML: write one NAME: value per line, as in docs/SETTINGS.md")}
+	}
+	s.file = s.flatten(path, values)
+	return errors.Join(s.errs...)
+}
+
+// cause is a file's error without the path, which is a setting's value.
+func cause(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err
+	}
+	return err
+}
+
+// flatten turns the file into the form of the environment: names in upper
+// case, lists joined by commas, ${NAME} expanded.
+func (s *settings) flatten(path string, values map[string]any) map[string]string {
+	flat := map[string]string{}
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		name := strings.ToUpper(key)
+		_, twice := flat[name]
+		text, err := s.join(values[key])
+		switch {
+		case !slices.Contains(known, name):
+			s.wrong(path, "has an unknown setting %q: see docs/SETTINGS.md for the names", key)
+		case twice:
+			s.wrong(path, "has %s twice: remove one", name)
+		case err != nil:
+			s.wrong(path, "%s %w", name, err)
+		}
+		flat[name] = text
+	}
+	return flat
+}
+
+// join makes one text of a value or a list of values; nothing is no value.
+func (s *settings) join(value any) (string, error) {
+	list, ok := value.([]any)
+	if !ok {
+		list = []any{value}
+	}
+	var parts []string
+	for _, v := range list {
+		switch v.(type) {
+		case nil:
+			continue
+		case map[string]any, []any:
+			return "", errors.New("must be one value or a list of values")
+		}
+		text, err := s.expand(fmt.Sprint(v))
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, ","), nil
+}
+
+func (s *settings) expand(text string) (out string, err error) {
+	out = regexp.MustCompile(`\$\{(\w+)\}`).ReplaceAllStringFunc(text, func(ref string) string {
+		v := s.getenv(ref[2 : len(ref)-1])
+		if v == "" {
+			err = fmt.Errorf("names %s, which is not set: set that in the environment", ref)
+		}
+		return v
+	})
+	return out, err
+}
