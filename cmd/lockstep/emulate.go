@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/lockstephq/lockstep/internal/emulator"
+	"github.com/spf13/cobra"
+)
+
+func newEmulate() *cobra.Command {
+	var addr, webhooks string
+	c := &cobra.Command{
+		Use:   "emulate",
+		Short: "Run an emulated Clerk for development",
+		Long: `Emulate runs a Clerk on this machine: users, tokens and signed webhooks. It
+prints the settings (KEY=VALUE) that point serve at it, then runs until it is
+stopped. docs/EMULATORS.md describes how to make and change users in it.`,
+		Args: exactly(0, "emulate [--addr 127.0.0.1:9400] [--webhooks URL]"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			return emulate(c.Context(), c, addr, webhooks)
+		},
+	}
+	c.Flags().StringVar(&addr, "addr", "127.0.0.1:9400", "listen address")
+	c.Flags().StringVar(&webhooks, "webhooks", "http://127.0.0.1:8080/webhooks/clerk", "where serve takes webhooks")
+	return c
+}
+
+func emulate(ctx context.Context, c *cobra.Command, addr, webhooks string) error {
+	clerk, err := emulator.NewClerk(emulator.ClerkOptions{WebhookURL: webhooks})
+	if err != nil {
+		return err
+	}
+	defer clerk.Close()
+	url, stop, err := serveEmulator(ctx, clerk, addr)
+	if err != nil {
+		return fmt.Errorf("%w: choose another --addr", err)
+	}
+	defer stop()
+	for _, s := range clerk.Settings() {
+		fmt.Fprintln(c.OutOrStdout(), s)
+	}
+	fmt.Fprintf(c.ErrOrStderr(), "Clerk's emulator runs at %s until you stop it. Webhooks go to %s.\n", url, webhooks)
+	<-ctx.Done()
+	return nil
+}
+
+// serveEmulator runs an emulated Clerk and tells it its own address.
+func serveEmulator(ctx context.Context, clerk *emulator.Clerk, addr string) (url string, stop func(), err error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return "", nil, err
+	}
+	url = "http://" + listener.Addr().String()
+	clerk.SetBaseURL(url)
+	server := &http.Server{Handler: clerk, ReadHeaderTimeout: 5 * time.Second}
+	go func() { _ = server.Serve(listener) }() // ends with stop
+	return url, func() { _ = server.Close() }, nil
+}

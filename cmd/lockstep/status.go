@@ -1,0 +1,69 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/lockstephq/lockstep/app"
+	"github.com/spf13/cobra"
+)
+
+func newStatus() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Show how far each store is in step",
+		Args:  exactly(0, "status [--json]"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			a, err := open(c, app.NeedDatabase, quiet(c))
+			if err != nil {
+				return err
+			}
+			defer a.Close()
+			status, err := a.Status(c.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), map[string]any{"targets": status})
+			}
+			return printStatus(c.OutOrStdout(), status)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// printStatus prints the parity table, and below it what needs a person.
+func printStatus(w io.Writer, status []app.TargetStatus) error {
+	if len(status) == 0 {
+		_, err := fmt.Fprintln(w, "No target is configured: set MEDUSA_MODE=database.")
+		return err
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "target\tusers\tlinked\tpending\twaiting\tconflicts\tfailed\treleased\tlag\t")
+	for _, t := range status {
+		lag := time.Duration(t.LagSeconds * float64(time.Second)).Round(time.Second)
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t\n",
+			t.Target, t.Users, t.Linked, t.Pending, t.Waiting, t.Conflicts, t.Failed, t.Released, lag)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, t := range status {
+		if t.PausedAt != nil {
+			fmt.Fprintf(w, "\n%s is paused since %s: %s\nIt resumes by itself within seconds once that is mended.\n",
+				t.Target, t.PausedAt.Format(time.RFC3339), t.PausedReason)
+		}
+	}
+	return nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
