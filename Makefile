@@ -1,0 +1,40 @@
+# Everything a checkout needs; `make` alone lists it. No target needs root,
+# except that PostgreSQL is installed by apt when it is missing and may be.
+SHELL := /bin/bash
+GO    ?= go
+RACE  ?= -race
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint build postgres
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: postgres ## run the whole thing on this machine and watch it (ONCE=1: do not stay up)
+	$(GO) run ./cmd/lockstep demo
+
+test: postgres ## run every test
+	$(GO) vet ./...
+	$(GO) test $(RACE) -timeout 20m ./...
+
+bench: postgres ## measure, in ratios: accepting webhooks, time to the customer
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/bench
+
+lint: ## formatting, vet and staticcheck
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run: gofmt -w .'; exit 1; }
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+build: ## build ./lockstep
+	$(GO) build -o lockstep ./cmd/lockstep
+
+# PostgreSQL's server binaries, for demo and tests: a private server is started
+# from them, and ends with the command. A given LOCKSTEP_TEST_DATABASE_URL or a
+# server that is installed is used as it is.
+postgres:
+	@$(GO) run ./internal/localpg/find || { \
+	  if ! command -v apt-get >/dev/null; then exit 1; fi; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
+	  echo "Installing PostgreSQL with apt-get …"; \
+	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends postgresql; \
+	}
