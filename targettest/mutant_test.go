@@ -50,11 +50,19 @@ func sit(ctx context.Context, c check, s Subject) *recorder {
 // mutant is a Fake with one fault that somebody once shipped.
 type mutant struct {
 	*Fake
+	fit     func(lockstep.Customer) lockstep.Customer
 	resolve func(context.Context, lockstep.Query) (lockstep.Found, error)
 	create  func(context.Context, lockstep.Customer) (lockstep.Customer, error)
 	adopt   func(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error)
 	update  func(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error)
 	release func(context.Context, lockstep.Customer) error
+}
+
+func (m *mutant) Fit(want lockstep.Customer) lockstep.Customer {
+	if m.fit == nil {
+		return m.Fake.Fit(want)
+	}
+	return m.fit(want)
 }
 
 func (m *mutant) Resolve(ctx context.Context, q lockstep.Query) (lockstep.Found, error) {
@@ -230,6 +238,20 @@ func carelessReads() map[string]breakage {
 
 func carelessWrites() map[string]breakage {
 	return map[string]breakage{
+		"cuts a little every time": {"what fits is what arrives", func(m *mutant) {
+			m.fit = func(want lockstep.Customer) lockstep.Customer {
+				if n := len(want.LastName); n > 100 {
+					want.LastName = want.LastName[:n-2]
+				}
+				return want
+			}
+		}},
+		"cuts without saying so": {"unusual text arrives as far as it fits", func(m *mutant) {
+			m.create = func(ctx context.Context, want lockstep.Customer) (lockstep.Customer, error) {
+				want.LastName = want.LastName[:min(40, len(want.LastName))]
+				return m.Fake.Create(ctx, want)
+			}
+		}},
 		"creates twice": {"a second Create makes no second customer", func(m *mutant) {
 			m.create = func(_ context.Context, want lockstep.Customer) (lockstep.Customer, error) { return m.insert(want) }
 		}},

@@ -18,7 +18,8 @@ func writeChecks() []check {
 		{"a linked account is updated and stays one", updateAccount},
 		{"empty fields leave what is there", leaveEmpty},
 		{"nothing to change writes nothing", nothingToChange},
-		{"unusual text arrives as it is", unusualText},
+		{"what fits is what arrives", fitted},
+		{"unusual text arrives as far as it fits", unusualText},
 		{"a NUL byte is stripped or refused", nulByte},
 		{"Release takes the mark off and no more", releaseMark},
 		{"Release leaves another's mark", releaseOthers},
@@ -127,17 +128,34 @@ func nothingToChange(e *exam) {
 	e.untouched(before)
 }
 
+// fitted asks that Fit leaves an ordinary person alone and has its last word at
+// once: otherwise a customer would look wrong for ever.
+func fitted(e *exam) {
+	e.equal("an ordinary customer, fitted", e.Target.Fit(person(1)), person(1))
+	once := e.Target.Fit(unusual())
+	e.equal("fitted twice", e.Target.Fit(once), once)
+	e.equal("the mark of what fits", once.UserID, unusual().UserID)
+}
+
+func unusual() lockstep.Customer {
+	c := person(1)
+	c.FirstName = `Vilhelmina "Æ" O'Brien \ $1 %s {{.}} 🦉 שלום`
+	c.LastName = "Kvistgaard'); drop table customer; --" + strings.Repeat("ø", 1000)
+	c.Phone = "45201234 ext. 7"
+	return c
+}
+
 func unusualText(e *exam) {
-	want := person(1)
-	want.FirstName = `Vilhelmina "Æ" O'Brien \ $1 %s {{.}} 🦉 שלום`
-	want.LastName = "Kvistgaard'); drop table customer; --" + strings.Repeat("ø", 100)
+	want := e.Target.Fit(unusual())
 	now, err := e.Target.Create(e.ctx, want)
 	if err != nil {
 		e.kind("Create with unusual names", err, lockstep.ErrInvalid)
 		return
 	}
 	e.holds(now.ID, want, nil)
+	before := e.get(now.ID)
 	e.equal("updated", e.update(now, want), now)
+	e.untouched(before)
 }
 
 func nulByte(e *exam) {

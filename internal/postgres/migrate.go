@@ -65,7 +65,10 @@ func (m *Migrator) Up(ctx context.Context) error {
 		if err := m.river(ctx); err != nil {
 			return err
 		}
-		return m.functions(ctx, conn)
+		if err := m.functions(ctx, conn); err != nil {
+			return err
+		}
+		return m.indexes(ctx, conn)
 	})
 }
 
@@ -228,6 +231,18 @@ func (m *Migrator) functions(ctx context.Context, conn *pgx.Conn) error {
 		}
 		return nil
 	})
+}
+
+// indexes makes the look-ups on Medusa's table fast, outside any transaction:
+// Medusa goes on writing. Without them all works, slower, so a table that is
+// not there yet, or not ours, is no error.
+func (m *Migrator) indexes(ctx context.Context, conn *pgx.Conn) error {
+	var result string
+	if err := conn.QueryRow(ctx, `select lockstep.medusa_indexes()`).Scan(&result); err != nil {
+		return fmt.Errorf("make Medusa's indexes: %w", Redact(err))
+	}
+	m.Log.Info("indexes on Medusa's customers", "result", result)
+	return nil
 }
 
 const closeSchema = `
