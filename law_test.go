@@ -23,7 +23,10 @@ var law = map[string][]string{
 	"":                        {},
 	"clerk":                   {""},
 	"medusa":                  {""},
+	"shopify":                 {""},
+	"auth":                    {""},
 	"targettest":              {""},
+	"examples/nethttp":        {"", "auth", "clerk"},
 	"internal/engine":         {""},
 	"internal/postgres":       {""},
 	"internal/web":            {""},
@@ -34,7 +37,7 @@ var law = map[string][]string{
 	"internal/localpg/find":   {"internal/localpg"},
 	"internal/standin":        {},
 	"internal/testdb":         {"internal/localpg/pgtest", "internal/postgres", "internal/standin"},
-	"app":                     {"", "clerk", "medusa", "internal/engine", "internal/postgres", "internal/inbox", "internal/web"},
+	"app":                     {"", "auth", "clerk", "medusa", "shopify", "internal/engine", "internal/postgres", "internal/inbox", "internal/web"},
 	"cmd/lockstep":            {"", "app"},
 }
 

@@ -1,3 +1,4 @@
-// Package clerk is the way in from Clerk: it verifies webhooks, decodes what
-// they say, and reduces Clerk's users to the fields Lockstep keeps.
+// Package clerk is everything Lockstep knows of Clerk. It verifies session
+// tokens ([TokenVerifier]) and webhooks ([WebhookVerifier]), reads users from
+// the Backend API ([Client]), and reduces them to the fields Lockstep keeps.
 package clerk

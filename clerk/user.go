@@ -45,6 +45,10 @@ func DecodeUser(data []byte) (lockstep.User, error) {
 	if err := json.Unmarshal(data, &w); err != nil {
 		return lockstep.User{}, fmt.Errorf("%w: data is not a user", ErrMalformed)
 	}
+	return w.decode()
+}
+
+func (w wireUser) decode() (lockstep.User, error) {
 	if !validUserID(w.ID) {
 		return lockstep.User{}, fmt.Errorf("%w: data has no user id", ErrMalformed)
 	}
