@@ -20,7 +20,7 @@ const (
 
 // ClerkOptions says how a Clerk emulator behaves. The zero value works.
 type ClerkOptions struct {
-	BaseURL    string // where the emulator is reached, "http://127.0.0.1:9400"; see also SetBaseURL
+	BaseURL    string // where the emulator is reached, "http://127.0.0.1:9400"; default a host that is not; see also SetBaseURL
 	Issuer     string // iss of tokens; default BaseURL
 	SecretKey  string // default "sk_test_…" at random
 	InstanceID string // default "ins_…" at random
@@ -76,7 +76,7 @@ func NewClerk(options ClerkOptions) (*Clerk, error) {
 		Faults:  newFaults(o.Seed),
 		options: o, random: newSource(o.Seed, idStream), clock: &clock{now: o.Now},
 		limits:  newRateLimit(o.RateLimit, o.Now),
-		baseURL: o.BaseURL, secrets: o.WebhookSecrets, signers: signers,
+		baseURL: cmp.Or(o.BaseURL, "https://clerk.example.test"), secrets: o.WebhookSecrets, signers: signers,
 		users: newUserStore(o.MaxUsers),
 	}
 	if err := c.addKey(o.InstanceID, o.Key); err != nil {

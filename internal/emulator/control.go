@@ -29,9 +29,13 @@ func handleControl(mux *http.ServeMux, method, path string, serve controlFunc) {
 
 // controlStatus is the status of a service's own error, else 400.
 func controlStatus(err error) int {
-	var e *ClerkError
-	if errors.As(err, &e) {
-		return e.Status
+	var clerk *ClerkError
+	var shop *ShopError
+	switch {
+	case errors.As(err, &clerk):
+		return clerk.Status
+	case errors.As(err, &shop):
+		return shop.Status
 	}
 	return http.StatusBadRequest
 }

@@ -35,6 +35,7 @@ type Fault struct {
 	Action     Action
 	Status     int           // for ActionRefuse: 4xx or 5xx; zero means 503
 	RetryAfter time.Duration // for ActionRefuse: sent in whole seconds, rounded up; zero sends none
+	Code       string        // for ActionRefuse by Shopify: a GraphQL error with this code and status 200 instead
 	Delay      time.Duration // waited before the action; ends early when the client gives up
 }
 
@@ -243,12 +244,13 @@ type faultJSON struct {
 	Action      Action `json:"action"`
 	Status      int    `json:"status,omitempty"`
 	RetryAfterS int64  `json:"retry_after_s,omitempty"`
+	Code        string `json:"code,omitempty"`
 	DelayMS     int64  `json:"delay_ms,omitempty"`
 }
 
-// MarshalJSON writes {"action","status","retry_after_s","delay_ms"}.
+// MarshalJSON writes {"action","status","retry_after_s","code","delay_ms"}.
 func (f Fault) MarshalJSON() ([]byte, error) {
-	return json.Marshal(faultJSON{f.Action, f.Status, retryAfterSeconds(f.RetryAfter), f.Delay.Milliseconds()})
+	return json.Marshal(faultJSON{f.Action, f.Status, retryAfterSeconds(f.RetryAfter), f.Code, f.Delay.Milliseconds()})
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.
@@ -261,6 +263,7 @@ func (f *Fault) UnmarshalJSON(data []byte) error {
 		Action:     wire.Action,
 		Status:     wire.Status,
 		RetryAfter: time.Duration(wire.RetryAfterS) * time.Second,
+		Code:       wire.Code,
 		Delay:      time.Duration(wire.DelayMS) * time.Millisecond,
 	}
 	return nil

@@ -196,7 +196,7 @@ func TestRouteMatches(t *testing.T) {
 
 func TestFaultJSON(t *testing.T) {
 	t.Parallel()
-	rule := Rule{Route: "GET *", Rate: 0.5, Fault: Fault{ActionRefuse, 429, 2 * time.Second, 30 * time.Millisecond}, Script: []Fault{{Action: ActionDropAfter}}}
+	rule := Rule{Route: "GET *", Rate: 0.5, Fault: Fault{Action: ActionRefuse, Status: 429, RetryAfter: 2 * time.Second, Delay: 30 * time.Millisecond}, Script: []Fault{{Action: ActionDropAfter}}}
 	data, err := json.Marshal(rule)
 	if err != nil {
 		t.Fatal(err)

@@ -33,7 +33,9 @@ type Message struct {
 	LastStatus int             `json:"last_status,omitempty"` // of the last attempt; zero without an answer
 	LastError  string          `json:"last_error,omitempty"`
 	CreatedAt  time.Time       `json:"created_at"`
-	Body       json.RawMessage `json:"body"` // as sent; need not be JSON if the event said so
+	To         string          `json:"to,omitempty"`     // where it goes, if not where all do
+	Header     http.Header     `json:"header,omitempty"` // of every attempt, besides the signature
+	Body       json.RawMessage `json:"body"`             // as sent; need not be JSON if the event said so
 }
 
 // Outbox sends webhooks: at once, with retries, over a bounded number of
@@ -46,7 +48,10 @@ type Outbox struct {
 	client   *http.Client
 	now      func() time.Time
 	random   *source
-	prefix   string // of message ids
+	newID    func(random *source, now time.Time) string
+	// attempted, if any, hears of each attempt before the next is planned; false
+	// ends the sending.
+	attempted func(m Message, acknowledged bool) bool
 
 	ctx    context.Context // ends when the outbox is closed
 	cancel context.CancelFunc
@@ -96,18 +101,23 @@ type outboxOptions struct {
 	client    *http.Client    // nil means one of its own
 	now       func() time.Time
 	seed      uint64
-	messageID string // prefix of message ids
+	messageID string                                         // prefix of message ids
+	newID     func(random *source, now time.Time) string     // of messages, instead of those with the prefix
+	attempted func(m Message, acknowledged bool) (goOn bool) // nil means none
 }
 
 const defaultSenders = 16
 
 func newOutbox(o outboxOptions) *Outbox {
 	senders := cmp.Or(o.senders, defaultSenders)
+	if o.newID == nil {
+		o.newID = func(random *source, now time.Time) string { return random.id(o.messageID, now) }
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Outbox{
 		sign: o.sign, schedule: o.schedule, timeout: o.timeout, now: o.now,
 		senders: senders, client: senderClient(o.client, senders),
-		random: newSource(o.seed, outboxStream), prefix: o.messageID,
+		random: newSource(o.seed, outboxStream), newID: o.newID, attempted: o.attempted,
 		ctx: ctx, cancel: cancel, url: o.url,
 		byID: map[string]*message{}, changed: make(chan struct{}), timers: map[*time.Timer]struct{}{},
 	}
@@ -296,12 +306,17 @@ func (o *Outbox) settled() (bool, <-chan struct{}, error) {
 // add makes a message and sends it, unless there is no endpoint. It returns the
 // message's id, or "" if none was made.
 func (o *Outbox) add(kind string, body []byte) string {
+	return o.addMessage(Message{Type: kind, Body: body})
+}
+
+// addMessage is add for a message with a place to go or headers of its own.
+func (o *Outbox) addMessage(draft Message) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed || (o.url == "" && !o.holding) {
+	if o.closed || (draft.To == "" && o.url == "" && !o.holding) {
 		return ""
 	}
-	m := o.record(kind, body)
+	m := o.record(draft)
 	switch {
 	case o.random.hit(o.lose):
 		m.lost = true
@@ -317,9 +332,10 @@ func (o *Outbox) add(kind string, body []byte) string {
 	return m.ID
 }
 
-func (o *Outbox) record(kind string, body []byte) *message {
+func (o *Outbox) record(draft Message) *message {
 	now := o.now()
-	m := &message{Message: Message{ID: o.random.id(o.prefix, now), Type: kind, CreatedAt: now, Body: body}}
+	draft.ID, draft.CreatedAt = o.newID(o.random, now), now
+	m := &message{Message: draft}
 	o.messages = append(o.messages, m)
 	o.byID[m.ID] = m
 	return m

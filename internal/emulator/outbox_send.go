@@ -2,10 +2,12 @@ package emulator
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -77,7 +79,10 @@ func (o *Outbox) send(s *sending) {
 	o.mu.Lock()
 	url, m := o.url, s.message.Message
 	o.mu.Unlock()
-	result := o.post(url, m)
+	result := o.post(cmp.Or(m.To, url), m)
+	if o.attempted != nil && !o.attempted(m, result.acknowledged()) {
+		result.abort = true
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.active--
@@ -136,6 +141,7 @@ func (o *Outbox) request(ctx context.Context, url string, m Message) (*http.Requ
 	}
 	req.Header = o.sign(m.ID, o.now(), m.Body)
 	req.Header.Set("Content-Type", "application/json")
+	maps.Copy(req.Header, m.Header)
 	return req, nil
 }
 

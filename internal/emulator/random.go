@@ -63,6 +63,14 @@ func (s *source) hex(n int) string { return hex.EncodeToString(s.bytes(n)) }
 // base64 returns n random bytes in base64.
 func (s *source) base64(n int) string { return base64.StdEncoding.EncodeToString(s.bytes(n)) }
 
+// uuid returns a random UUID (RFC 9562, version 4).
+func (s *source) uuid() string {
+	raw := s.bytes(16)
+	raw[6], raw[8] = raw[6]&0x0f|0x40, raw[8]&0x3f|0x80
+	text := hex.EncodeToString(raw)
+	return strings.Join([]string{text[:8], text[8:12], text[12:16], text[16:20], text[20:]}, "-")
+}
+
 // The form of a KSUID (github.com/segmentio/ksuid): 27 base-62 digits that hold
 // the second and 128 random bits. Clerk's and Svix's ids look like it; that they
 // are KSUIDs is inferred.
