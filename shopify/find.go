@@ -1,0 +1,195 @@
+package shopify
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/lockstephq/lockstep"
+)
+
+// snapshot is a customer as the fragment of that name reads it.
+type snapshot struct {
+	ID        string   `json:"id"`
+	FirstName string   `json:"firstName"`
+	LastName  string   `json:"lastName"`
+	State     string   `json:"state"`
+	Verified  bool     `json:"verifiedEmail"`
+	Tags      []string `json:"tags"`
+	Email     *struct {
+		Address string `json:"emailAddress"`
+	} `json:"defaultEmailAddress"`
+	Phone *struct {
+		Number string `json:"phoneNumber"`
+	} `json:"defaultPhoneNumber"`
+	Subjects []struct {
+		Subject string `json:"subject"`
+	} `json:"identityProviderSubjects"`
+	Mark *mark `json:"mark"`
+}
+
+// mark is the metafield that names the user.
+type mark struct {
+	Namespace string `json:"namespace"` // in full, where "$app" was asked for
+	Value     string `json:"value"`
+}
+
+// customer is the snapshot in Lockstep's words, seen for a user.
+func (t *Target) customer(s snapshot, userID string) lockstep.Customer {
+	c := lockstep.Customer{ID: s.ID, UserID: s.owner(), FirstName: s.FirstName, LastName: s.LastName, Account: s.account(userID)}
+	if s.Email != nil {
+		c.Email = s.Email.Address
+	}
+	if s.Phone != nil {
+		c.Phone = s.Phone.Number
+	}
+	if strings.Contains(c.Phone, "*") && t.phonesMasked.CompareAndSwap(false, true) {
+		t.log.Warn("Shopify masks phone numbers from the app, so none are compared or written: "+
+			"approve its access to protected customer data, then restart lockstep", "target", t.name)
+	}
+	return c
+}
+
+func (s snapshot) owner() string {
+	if s.Mark == nil {
+		return ""
+	}
+	return s.Mark.Value
+}
+
+// account tells whether somebody may sign in as the customer who need not be
+// the person that proved the e-mail to Clerk; such a customer is not adopted.
+//
+// In Shopify every customer is a possible account. The shop signs people in by a
+// code sent to the e-mail, or through an identity provider that vouches for it,
+// and then uses the customer that has the e-mail, made by whomever. So who
+// proved the e-mail could sign in as that customer anyway, and adopting it is
+// what keeps a second one from being made. Two kinds of customer differ:
+//   - one with a password of the older accounts, which anybody could register
+//     for any address: state ENABLED, and the e-mail never verified;
+//   - one that an identity provider tied to a subject that is not this user.
+func (s snapshot) account(userID string) bool {
+	if s.State == "ENABLED" && !s.Verified {
+		return true
+	}
+	for _, other := range s.Subjects {
+		if other.Subject != userID {
+			return true
+		}
+	}
+	return false
+}
+
+// hidden reports a customer without anything of which Shopify wants one: its
+// data was erased, or is not shown to the app.
+func (s snapshot) hidden() bool {
+	return s.Email == nil && s.Phone == nil && s.FirstName == "" && s.LastName == ""
+}
+
+// isID tells the ids of customers from whatever a link might hold.
+func isID(id string) bool {
+	number, ok := strings.CutPrefix(id, idPrefix)
+	_, err := strconv.ParseUint(number, 10, 64)
+	return ok && err == nil
+}
+
+// place adds where the mark is kept. An absent namespace is the app's own; null
+// would not be.
+func (t *Target) place(vars map[string]any) map[string]any {
+	vars["key"] = markKey
+	if t.namespace != "" {
+		vars["namespace"] = t.namespace
+	}
+	return vars
+}
+
+// resolved is the answer to the operation resolve.
+type resolved struct {
+	ByLink  *snapshot `json:"byLink"`
+	ByUser  *snapshot `json:"byUser"`
+	ByEmail *snapshot `json:"byEmail"`
+}
+
+// Resolve implements lockstep.Target, in one request: by id, by mark and by
+// exact e-mail, all of which see every acknowledged write.
+func (t *Target) Resolve(ctx context.Context, q lockstep.Query) (lockstep.Found, error) {
+	op := t.ops["resolve"]
+	if err := op.storable(q.UserID, q.CustomerID, q.Email); err != nil {
+		return lockstep.Found{}, err
+	}
+	got, err := t.lookUp(ctx, q, true)
+	if errors.Is(err, errNoDefinition) { // then no customer carries a mark
+		got, err = t.lookUp(ctx, q, false)
+	}
+	if err != nil {
+		return lockstep.Found{}, err
+	}
+	if s := got.ByEmail; s != nil && s.Email == nil {
+		return lockstep.Found{}, t.hiddenData("resolve", s.ID)
+	}
+	return t.found(got, q), nil
+}
+
+func (t *Target) found(got resolved, q lockstep.Query) (f lockstep.Found) {
+	if got.ByLink != nil {
+		c := t.customer(*got.ByLink, q.UserID)
+		f.ByLink = &c
+	}
+	if got.ByUser != nil {
+		f.ByUser = append(f.ByUser, t.customer(*got.ByUser, q.UserID))
+	}
+	if got.ByEmail != nil {
+		f.ByEmail = append(f.ByEmail, t.customer(*got.ByEmail, q.UserID))
+	}
+	return f
+}
+
+// lookUp asks for what the query names. A lookup that is left out needs a value
+// for its variable all the same.
+func (t *Target) lookUp(ctx context.Context, q lockstep.Query, marks bool) (got resolved, err error) {
+	op := t.ops["resolve"]
+	op.cost = 0
+	asked := func(is bool) bool {
+		if is {
+			op.cost += lookupCost
+		}
+		return is
+	}
+	const nobody = idPrefix + "0"
+	vars := t.place(map[string]any{
+		"link": nobody, "user": map[string]any{"id": nobody}, "email": map[string]any{"id": nobody},
+		"byLink": asked(isID(q.CustomerID)), "byUser": asked(marks && q.UserID != ""), "byEmail": asked(q.Email != ""),
+	})
+	if isID(q.CustomerID) {
+		vars["link"] = q.CustomerID
+	}
+	if q.UserID != "" {
+		vars["user"] = t.byMark(q.UserID)
+	}
+	if q.Email != "" {
+		vars["email"] = map[string]any{"emailAddress": q.Email}
+	}
+	if op.cost == 0 {
+		return got, nil
+	}
+	err = t.client.run(ctx, op, vars, &got)
+	return got, err
+}
+
+// byMark identifies the customer that carries a user's mark.
+func (t *Target) byMark(userID string) map[string]any {
+	return map[string]any{"customId": t.place(map[string]any{"value": userID})}
+}
+
+// read reads one customer by id; nil means that it is gone.
+func (t *Target) read(ctx context.Context, id string) (*snapshot, error) {
+	if !isID(id) {
+		return nil, nil
+	}
+	var got struct {
+		Customer *snapshot `json:"customer"`
+	}
+	err := t.client.run(ctx, t.ops["read"], t.place(map[string]any{"id": id}), &got)
+	return got.Customer, err
+}

@@ -1,0 +1,217 @@
+package shopify
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/lockstephq/lockstep"
+)
+
+// Options describe one shop. Shop and Tokens are required.
+type Options struct {
+	Shop   string      // its permanent address: acme.myshopify.com
+	Tokens TokenSource // StaticToken, or NewClientCredentials
+	APIURL string      // "{shop}" stands for the shop; empty means https://{shop}
+
+	// Namespace is where the mark is kept. Empty means the app's own: only this
+	// app can write there, and another app, or the same one made anew, does not
+	// see it. "custom" is open to all apps and to staff.
+	Namespace string
+
+	// Tags are put on every customer that is linked, and taken off when the user
+	// is deleted, when ReleasedTag is put on; empty means "clerk:deleted". All
+	// other tags are left alone.
+	Tags        []string
+	ReleasedTag string
+
+	Bucket Bucket                     // the shop's points; nil means one for this process
+	Bulk   func(context.Context) bool // tells work that leaves a reserve for live changes; nil means none does
+
+	HTTP     *http.Client  // nil means one of this target's own
+	Timeout  time.Duration // for one request; zero means 10 s
+	Patience time.Duration // how long a write waits for points; zero means 2 s, negative not at all
+	Log      *slog.Logger  // nil means none; ids only are logged
+}
+
+// Target is one shop, as a lockstep.Target.
+type Target struct {
+	name      string
+	namespace string
+	tags      []string
+	released  string
+	client    *client
+	ops       map[string]operation
+	log       *slog.Logger
+
+	defined    atomic.Bool   // the metafield definition is known to be there
+	defining   chan struct{} // held by the one caller that may make it
+	suspicious atomic.Value  // string: the id of a customer whose e-mail was hidden
+
+	phonesMasked atomic.Bool // Shopify shows numbers with asterisks
+}
+
+// New makes a target. It asks nobody; Check does.
+func New(o Options) (*Target, error) {
+	base, err := baseURL(o.Shop, o.APIURL)
+	if err != nil {
+		return nil, err
+	}
+	if o.Tokens == nil {
+		return nil, errors.New("shopify: " + o.Shop + " has no access token: set SHOPIFY_ACCESS_TOKEN, or SHOPIFY_CLIENT_ID and SHOPIFY_CLIENT_SECRET")
+	}
+	log, released := cmp.Or(o.Log, slog.New(slog.DiscardHandler)), cmp.Or(o.ReleasedTag, "clerk:deleted")
+	if err := checkTags(append([]string{released}, o.Tags...)); err != nil {
+		return nil, err
+	}
+	t := &Target{
+		name: "shopify:" + shopName(o.Shop), namespace: o.Namespace, tags: slices.Clone(o.Tags), released: released, log: log,
+		ops: operations(), defining: make(chan struct{}, 1),
+	}
+	t.client = &client{
+		target: t.name, url: base + "/admin/api/" + Version + "/graphql.json", http: httpClient(o.HTTP), log: log,
+		timeout: cmp.Or(o.Timeout, 10*time.Second), patience: cmp.Or(o.Patience, 2*time.Second),
+		tokens: o.Tokens, bucket: o.Bucket, bulk: o.Bulk,
+	}
+	if o.Bucket == nil {
+		t.client.bucket = NewMemoryBucket()
+	}
+	return t, nil
+}
+
+// checkTags refuses tags that Shopify would store in another form, since they
+// would seem to be missing for ever.
+func checkTags(tags []string) error {
+	for _, tag := range tags {
+		if tag == "" || tag != strings.TrimSpace(tag) || strings.Contains(tag, ",") || utf8.RuneCountInString(tag) > 255 {
+			return fmt.Errorf("shopify: the tag %q is none: at most 255 characters, no comma, no space around it", tag)
+		}
+	}
+	return nil
+}
+
+func shopName(shop string) string { return strings.ToLower(strings.TrimSpace(shop)) }
+
+// hostName is a name and not a path, a port or a user.
+const hostName = `^[a-z0-9][a-z0-9-]*(\.[a-z0-9-]+)*$`
+
+// baseURL is a shop's address, without a slash at its end. Only Shopify's own
+// names are accepted there: the access token is sent to it.
+func baseURL(shop, apiURL string) (string, error) {
+	shop = shopName(shop)
+	if !regexp.MustCompile(hostName).MatchString(shop) || apiURL == "" && !strings.HasSuffix(shop, ".myshopify.com") {
+		return "", fmt.Errorf("shopify: %q is no shop: name it by its permanent address, such as acme.myshopify.com", shop)
+	}
+	base := strings.ReplaceAll(cmp.Or(apiURL, "https://{shop}"), "{shop}", shop)
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return "", errors.New("shopify: SHOPIFY_API_URL is no http or https address, such as https://{shop}")
+	}
+	return strings.TrimSuffix(base, "/"), nil
+}
+
+// httpClient follows no redirect: the access token would go along.
+func httpClient(given *http.Client) *http.Client {
+	own := http.Client{}
+	if given != nil {
+		own = *given
+	}
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	if base, ok := http.DefaultTransport.(*http.Transport); ok && own.Transport == nil {
+		transport := base.Clone()
+		transport.MaxIdleConnsPerHost = 32 // as many as a target has workers
+		own.Transport = transport
+	}
+	return &own
+}
+
+// Name implements lockstep.Target: "shopify:acme.myshopify.com".
+func (t *Target) Name() string { return t.name }
+
+// checked is the answer to the operation check.
+type checked struct {
+	Installation struct {
+		Scopes []struct {
+			Handle string `json:"handle"`
+		} `json:"accessScopes"`
+	} `json:"currentAppInstallation"`
+	Definition *definition `json:"metafieldDefinition"`
+	Customers  struct {
+		Nodes []snapshot `json:"nodes"`
+	} `json:"customers"`
+}
+
+// Check implements lockstep.Target: token, scopes, version of the API, type of
+// the mark's definition if there is one, and access to protected customer data.
+func (t *Target) Check(ctx context.Context) error {
+	op := t.ops["check"]
+	var got checked
+	if err := t.client.run(ctx, op, map[string]any{"definition": t.place(map[string]any{"ownerType": "CUSTOMER"})}, &got); err != nil {
+		return err
+	}
+	return errors.Join(t.checkScopes(got), t.checkVersion(), op.wrongType(got.Definition), t.checkAccess(ctx, got.Customers.Nodes))
+}
+
+func (t *Target) checkScopes(got checked) error {
+	var missing []string
+	for _, scope := range []string{"read_customers", "write_customers"} {
+		has := false
+		for _, s := range got.Installation.Scopes {
+			has = has || s.Handle == scope || s.Handle == "write_customers" // which includes reading
+		}
+		if !has {
+			missing = append(missing, scope)
+		}
+	}
+	if len(missing) > 0 {
+		return t.ops["check"].failf(lockstep.ErrRefused, "the app lacks the scope %s: grant it and install the app again", strings.Join(missing, " and "))
+	}
+	return nil
+}
+
+func (t *Target) checkVersion() error {
+	if got := t.client.served.Load(); got != nil {
+		return t.ops["check"].failf(lockstep.ErrRefused, "Shopify answers with version %s of its API, not %s: upgrade lockstep", *got, Version)
+	}
+	return nil
+}
+
+// checkAccess looks whether the shop's last customers all lack what Shopify
+// wants one of, which a few do whose data was erased; and again at the customer
+// that gave it away before.
+func (t *Target) checkAccess(ctx context.Context, last []snapshot) error {
+	const few = 3
+	shown := func(s snapshot) bool { return !s.hidden() }
+	if len(last) >= few && !slices.ContainsFunc(last, shown) {
+		return t.hiddenData("check", last[0].ID)
+	}
+	id, _ := t.suspicious.Load().(string)
+	if id == "" {
+		return nil
+	}
+	s, err := t.read(ctx, id)
+	if err != nil {
+		return err
+	}
+	if s != nil && s.Email == nil {
+		return t.hiddenData("check", id)
+	}
+	t.suspicious.Store("")
+	return nil
+}
+
+// hiddenData is the refusal for lack of access to protected customer data.
+func (t *Target) hiddenData(op, id string) error {
+	t.suspicious.Store(id)
+	return t.ops[op].failf(lockstep.ErrRefused, "%s", dataAdvice)
+}

@@ -1,0 +1,211 @@
+package shopify
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/lockstephq/lockstep"
+)
+
+// Create implements lockstep.Target. The customer is set by its mark: Shopify
+// makes and marks it in one step, or updates the one that carries the mark.
+func (t *Target) Create(ctx context.Context, want lockstep.Customer) (lockstep.Customer, error) {
+	op := t.ops["set"]
+	if err := op.mayWrite(want); err != nil {
+		return lockstep.Customer{}, err
+	}
+	if err := t.define(ctx); err != nil {
+		return lockstep.Customer{}, err
+	}
+	s, refused, err := t.set(ctx, t.byMark(want.UserID), want)
+	if errors.Is(err, errNoDefinition) { // somebody deleted it; nothing was written
+		t.defined.Store(false)
+		if err = t.define(ctx); err == nil {
+			s, refused, err = t.set(ctx, t.byMark(want.UserID), want)
+		}
+	}
+	if err != nil {
+		return lockstep.Customer{}, err
+	}
+	return t.finish(ctx, s, want, refused)
+}
+
+// Adopt implements lockstep.Target. It reads the guest first, since Shopify
+// compares nothing but the mark: a guest that somebody signs in to by now, or
+// that moved to another e-mail, fails with ErrTaken.
+func (t *Target) Adopt(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error) {
+	op := t.ops["mark"]
+	if err := op.mayWrite(want); err != nil {
+		return lockstep.Customer{}, err
+	}
+	s, err := t.claim(ctx, now, want, func(seen lockstep.Customer) error {
+		had, has := lockstep.NormalEmail(now.Email), lockstep.NormalEmail(seen.Email)
+		switch {
+		case seen.Account:
+			return op.failf(lockstep.ErrTaken, "somebody signs in as the customer")
+		case had != has && has != want.Email:
+			return op.failf(lockstep.ErrTaken, "the customer has another e-mail by now")
+		}
+		return nil
+	})
+	if err != nil {
+		return lockstep.Customer{}, err
+	}
+	return t.change(ctx, s, changes(t.customer(s, want.UserID), changes(now, want)), want)
+}
+
+// Update implements lockstep.Target, by id: an e-mail cannot be changed any
+// other way. A customer that carries no mark is read and marked first.
+func (t *Target) Update(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error) {
+	op := t.ops["set"]
+	if err := op.mayWrite(want); err != nil {
+		return lockstep.Customer{}, err
+	}
+	diff := changes(now, want)
+	if now.UserID == want.UserID && diff != (lockstep.Customer{}) {
+		return t.change(ctx, snapshot{ID: now.ID}, diff, want)
+	}
+	s, err := t.claim(ctx, now, want, func(lockstep.Customer) error { return nil })
+	if err != nil {
+		return lockstep.Customer{}, err
+	}
+	return t.change(ctx, s, diff, want)
+}
+
+// claim makes a customer carry want's mark, unless it does or allowed objects,
+// and returns the customer as it was read before, with the mark.
+func (t *Target) claim(ctx context.Context, now, want lockstep.Customer, allowed func(lockstep.Customer) error) (snapshot, error) {
+	op := t.ops["mark"]
+	if now.UserID != "" && now.UserID != want.UserID {
+		return snapshot{}, op.failf(lockstep.ErrTaken, "the customer is another user's")
+	}
+	s, err := t.read(ctx, now.ID)
+	switch {
+	case err != nil:
+		return snapshot{}, err
+	case s == nil:
+		return snapshot{}, op.failf(lockstep.ErrGone, "it was deleted")
+	case s.owner() == want.UserID:
+		return *s, nil
+	case s.owner() != "":
+		return snapshot{}, op.failf(lockstep.ErrTaken, "the customer carries another user's mark")
+	}
+	if err := allowed(t.customer(*s, want.UserID)); err != nil {
+		return snapshot{}, err
+	}
+	return t.mark(ctx, *s, want.UserID)
+}
+
+// mark writes the mark if there is none, making its definition again if somebody
+// deleted it.
+func (t *Target) mark(ctx context.Context, s snapshot, userID string) (snapshot, error) {
+	op := t.ops["mark"]
+	for last := false; ; last = true {
+		if err := t.define(ctx); err != nil {
+			return s, err
+		}
+		problems, err := t.tryMark(ctx, s.ID, userID)
+		if err == nil && !last && slices.ContainsFunc(problems, userError.ofDefinition) {
+			t.defined.Store(false)
+			continue
+		}
+		if err == nil {
+			err = op.refusal(problems)
+		}
+		s.Mark = &mark{Value: userID}
+		return s, err
+	}
+}
+
+// tryMark compares with null, which says "only if there is none"; Shopify
+// compares and writes in one step.
+func (t *Target) tryMark(ctx context.Context, id, userID string) (userErrors, error) {
+	field := t.place(map[string]any{"ownerId": id, "type": markType, "value": userID, "compareDigest": nil})
+	var got struct {
+		Payload struct {
+			Errors userErrors `json:"userErrors"`
+		} `json:"metafieldsSet"`
+	}
+	err := t.client.run(ctx, t.ops["mark"], map[string]any{"metafields": []any{field}}, &got)
+	return got.Payload.Errors, err
+}
+
+// change writes the fields of diff by id, and returns the customer as Shopify
+// then holds it; without any the customer is as it was seen.
+func (t *Target) change(ctx context.Context, seen snapshot, diff, want lockstep.Customer) (lockstep.Customer, error) {
+	if diff == (lockstep.Customer{}) {
+		return t.finish(ctx, seen, want, "")
+	}
+	op := t.ops["set"]
+	if !isID(seen.ID) {
+		return lockstep.Customer{}, op.failf(lockstep.ErrGone, "no customer of Shopify's has such an id")
+	}
+	s, refused, err := t.set(ctx, map[string]any{"id": seen.ID}, diff)
+	if err == nil && s.ID == "" { // nothing but the phone was to be written
+		s, err = t.again(ctx, seen.ID)
+	}
+	if err == nil && s.owner() != "" && s.owner() != want.UserID {
+		err = op.failf(lockstep.ErrTaken, "the customer carries another user's mark")
+	}
+	if err != nil {
+		return lockstep.Customer{}, err
+	}
+	return t.finish(ctx, s, want, refused)
+}
+
+func (t *Target) again(ctx context.Context, id string) (snapshot, error) {
+	s, err := t.read(ctx, id)
+	if err == nil && s == nil {
+		err = t.ops["read"].failf(lockstep.ErrGone, "it was deleted")
+	}
+	if err != nil {
+		return snapshot{}, err
+	}
+	return *s, nil
+}
+
+// finish puts the owned tags on a customer that was written, and returns it.
+func (t *Target) finish(ctx context.Context, s snapshot, want lockstep.Customer, refused string) (lockstep.Customer, error) {
+	if err := t.tagLinked(ctx, s); err != nil {
+		return lockstep.Customer{}, err
+	}
+	c := t.customer(s, want.UserID)
+	c.RefusedPhone = refused
+	return c, nil
+}
+
+// Release implements lockstep.Target. The mark goes last: until then a Release
+// that was cut short is done again. Shopify cannot compare before it deletes,
+// but what carries a user's mark keeps it until that user is released.
+func (t *Target) Release(ctx context.Context, now lockstep.Customer) error {
+	op := t.ops["unmark"]
+	if err := op.storable(now.ID, now.UserID); err != nil {
+		return err
+	}
+	s, err := t.read(ctx, now.ID)
+	if err != nil || s == nil || s.Mark == nil || s.owner() != now.UserID {
+		return err
+	}
+	if err := t.tagReleased(ctx, *s); err != nil {
+		return gone(err)
+	}
+	field := map[string]any{"ownerId": s.ID, "namespace": s.Mark.Namespace, "key": markKey}
+	var got struct {
+		Payload struct {
+			Errors userErrors `json:"userErrors"`
+		} `json:"metafieldsDelete"`
+	}
+	if err := t.client.run(ctx, op, map[string]any{"metafields": []any{field}}, &got); err != nil {
+		return err
+	}
+	return gone(op.refusal(got.Payload.Errors))
+}
+
+// gone forgives that a customer was deleted before it was released.
+func gone(err error) error {
+	if lockstep.KindOf(err) == lockstep.ErrGone && err != nil {
+		return nil
+	}
+	return err
+}
