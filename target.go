@@ -60,6 +60,10 @@ type Customer struct {
 	Phone     string
 	Account   bool // someone can sign in to the store as this customer
 
+	// Untidy is set by a look: what the target adds to a user's customer, such
+	// as a tag of Lockstep's own, is missing. Any Update puts it right.
+	Untidy bool
+
 	// RefusedPhone is set by a write: the number that the store would not take,
 	// because another customer has it. The rest was written.
 	RefusedPhone string

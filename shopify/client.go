@@ -40,13 +40,31 @@ type client struct {
 	warned sync.Once
 }
 
-// run sends an operation and decodes the data of its answer. It resends nothing
-// but a request that was refused with its token.
+// A look that fails for a passing reason is repeated at once, a little later
+// each time; a job's next attempt is seconds away.
+const (
+	lookAgain = 3
+	lookPause = 50 * time.Millisecond
+)
+
+// run sends an operation and decodes the data of its answer. A write is never
+// resent, but for one that was refused with its token.
 func (c *client) run(ctx context.Context, op operation, vars map[string]any, into any) error {
 	body, err := json.Marshal(map[string]any{"query": op.document, "variables": vars})
 	if err != nil {
 		return op.fail(lockstep.ErrInvalid, errors.New("a field cannot be written as JSON"))
 	}
+	err = c.once(ctx, op, body, into)
+	for again := range lookAgain {
+		if op.writes || err == nil || lockstep.KindOf(err) != lockstep.ErrTransient || sleep(ctx, lookPause<<again) != nil {
+			break
+		}
+		err = c.once(ctx, op, body, into)
+	}
+	return err
+}
+
+func (c *client) once(ctx context.Context, op operation, body []byte, into any) error {
 	if err := c.admit(ctx, op); err != nil {
 		return err
 	}

@@ -48,6 +48,7 @@ func (t *Target) customer(s snapshot, userID string) lockstep.Customer {
 		t.log.Warn("Shopify masks phone numbers from the app, so none are compared or written: "+
 			"approve its access to protected customer data, then restart lockstep", "target", t.name)
 	}
+	c.Untidy = c.UserID != "" && (len(pick(s, t.tags, false)) > 0 || hasTag(s, t.released))
 	return c
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/lockstephq/lockstep"
 )
 
-// tagTries bounds how often tags are tried: nobody else comes back for them
-// until the user changes again.
+// tagTries bounds how often tags are tried at once; afterwards the customer is
+// Untidy until the next look.
 const tagTries = 3
 
 // tagLinked gives a linked customer the tags that it should have. It looks

@@ -171,7 +171,7 @@ func (t *Target) finish(ctx context.Context, s snapshot, want lockstep.Customer,
 		return lockstep.Customer{}, err
 	}
 	c := t.customer(s, want.UserID)
-	c.RefusedPhone = refused
+	c.RefusedPhone, c.Untidy = refused, false
 	return c, nil
 }
 

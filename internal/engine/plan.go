@@ -171,11 +171,11 @@ func describeHolder(c lockstep.Customer) string {
 	}
 }
 
-// Differs reports whether writing want would change now. A field that want
+// Differs reports whether an update to want would change now. A field that want
 // leaves empty is not Lockstep's to write.
 func Differs(now, want lockstep.Customer) bool {
 	differs := func(have, should string) bool { return should != "" && have != should }
-	return differs(now.UserID, want.UserID) || differs(now.Email, want.Email) ||
+	return now.Untidy || differs(now.UserID, want.UserID) || differs(now.Email, want.Email) ||
 		differs(now.FirstName, want.FirstName) || differs(now.LastName, want.LastName) ||
 		differs(now.Phone, want.Phone)
 }

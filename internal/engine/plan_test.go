@@ -151,6 +151,7 @@ func TestPlanTable(t *testing.T) {
 		{"known, lost its mark", Facts{Want: verified, Found: lockstep.Found{ByLink: &lockstep.Customer{ID: "cus_1", Email: mail, FirstName: "Ada"}}}, Update, lockstep.StatusLinked, "cus_1", ""},
 		{"known, e-mail held by a guest", Facts{Want: with(verified, func(c *lockstep.Customer) { c.Email = "new@example.test" }), Found: lockstep.Found{ByLink: &mine, ByEmail: []lockstep.Customer{{ID: "cus_g", Email: "new@example.test"}}}}, Conflict, lockstep.StatusConflict, "cus_1", "cus_g"},
 		{"known, e-mail held, name differs", Facts{Want: lockstep.Customer{UserID: me, Email: "new@example.test", FirstName: "Eve"}, Found: lockstep.Found{ByLink: &mine, ByEmail: []lockstep.Customer{{ID: "cus_g"}}}}, Update, lockstep.StatusConflict, "cus_1", "cus_g"},
+		{"known, untidy", Facts{Want: verified, Found: lockstep.Found{ByLink: &lockstep.Customer{ID: "cus_1", UserID: me, Email: mail, FirstName: "Ada", Untidy: true}}}, Update, lockstep.StatusLinked, "cus_1", ""},
 		{"known, as it should be", Facts{Want: verified, Found: lockstep.Found{ByLink: &mine}}, Nothing, lockstep.StatusLinked, "cus_1", ""},
 		{"known, e-mail no longer verified", Facts{Want: noEmail, Unverified: "new@example.test", Found: lockstep.Found{ByLink: &mine}}, Nothing, lockstep.StatusLinked, "cus_1", ""},
 		{"unverified, somebody holds it", Facts{Want: noEmail, Unverified: mail, Found: lockstep.Found{ByEmail: []lockstep.Customer{guest}}}, Wait, lockstep.StatusWaiting, "", "cus_g"},
