@@ -63,7 +63,10 @@ func Open(c Config, log *slog.Logger, options ...Option) (*App, error) {
 		}
 	}
 	a.store = postgres.NewStore(a.pool)
-	a.targets = targets(c, a.medusa)
+	if a.targets, err = targets(c, a.medusa, newBuckets(a.pool), log); err != nil {
+		a.Close()
+		return nil, err
+	}
 	for _, o := range options {
 		o(a)
 	}

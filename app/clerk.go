@@ -17,8 +17,10 @@ func newVerifier(c Config) (*clerk.WebhookVerifier, error) {
 	return clerk.NewWebhookVerifier(c.ClerkWebhookSecrets, time.Now)
 }
 
-// receiveClerk is the way of a Clerk webhook: verify, decode, accept.
-func receiveClerk(verifier *clerk.WebhookVerifier, in *inbox.Inbox) web.Receive {
+// receiveClerk is the way of a Clerk webhook: verify, decode, accept. changed
+// hears of users whose profile is new, so that this node forgets the old one;
+// the others do within seconds.
+func receiveClerk(verifier *clerk.WebhookVerifier, in *inbox.Inbox, changed func(userIDs ...string)) web.Receive {
 	return func(ctx context.Context, h http.Header, body []byte) (lockstep.Receipt, error) {
 		id, err := verifier.Verify(h, body)
 		if err != nil {
@@ -37,6 +39,7 @@ func receiveClerk(verifier *clerk.WebhookVerifier, in *inbox.Inbox) web.Receive 
 		if errors.Is(err, inbox.ErrInstance) {
 			return "", fmt.Errorf("%w: %w", web.ErrMalformed, err)
 		}
+		changed(event.User.ID)
 		return receipt, err
 	}
 }

@@ -67,8 +67,13 @@ func (a *App) listen(ctx context.Context, in *inbox.Inbox, listening func(net.Ad
 	if err != nil {
 		return &SettingError{"CLERK_WEBHOOK_SECRET", err}
 	}
+	sessions, err := a.newSessions(in)
+	if err != nil {
+		return err
+	}
 	front := web.Front{
-		Webhooks: map[string]web.Receive{"clerk": receiveClerk(verifier, in)},
+		Webhooks: map[string]web.Receive{"clerk": receiveClerk(verifier, in, sessions.guard.Forget)},
+		Me:       sessions.me(),
 		Ready:    a.store.Ping, Log: a.log,
 	}
 	server := &http.Server{

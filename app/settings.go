@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/lockstephq/lockstep/clerk"
 	"github.com/lockstephq/lockstep/internal/postgres"
 )
 
@@ -18,10 +19,20 @@ import (
 type Config struct {
 	DatabaseURL         string
 	Addr                string
+	CORSOrigins         []string
+	ClerkSecretKey      string
 	ClerkWebhookSecrets []string
 	ClerkInstanceID     string
-	MedusaMode          string // "", "database"
-	MedusaSchema        string
+	ClerkIssuer         string
+	ClerkJWTKey         string
+	ClerkAPIURL         string
+
+	// ClerkAuthorizedParties are the origins whose tokens are admitted.
+	ClerkAuthorizedParties []string
+
+	MedusaMode   string // "", "database"
+	MedusaSchema string
+	Shops        []ShopConfig
 }
 
 // Need says which settings a command cannot do without.
@@ -30,7 +41,7 @@ type Need int
 // The needs of commands.
 const (
 	NeedDatabase Need = iota // all commands but version, emulate and demo
-	NeedWebhooks             // serve, in the roles all and web
+	NeedWeb                  // serve, in the roles all and web
 )
 
 // known are the settings that a file may hold; the environment has the same
@@ -55,9 +66,10 @@ func (e *SettingError) Unwrap() error { return e.Err }
 
 // settings looks a name up: the environment wins over the file.
 type settings struct {
-	getenv func(string) string
-	file   map[string]string
-	errs   []error
+	getenv    func(string) string
+	file      map[string]string
+	fileShops []ShopConfig
+	errs      []error
 }
 
 // LoadConfig reads the environment and, if there is one, the file that
@@ -71,10 +83,19 @@ func LoadConfig(getenv func(string) string, need Need) (Config, error) {
 	c := Config{
 		DatabaseURL:         s.get("DATABASE_URL", ""),
 		Addr:                s.get("LOCKSTEP_ADDR", ":8080"),
+		CORSOrigins:         s.list("LOCKSTEP_CORS_ORIGINS"),
+		ClerkSecretKey:      s.get("CLERK_SECRET_KEY", ""),
 		ClerkWebhookSecrets: s.list("CLERK_WEBHOOK_SECRET"),
 		ClerkInstanceID:     s.get("CLERK_INSTANCE_ID", ""),
-		MedusaMode:          s.get("MEDUSA_MODE", ""),
-		MedusaSchema:        s.get("MEDUSA_SCHEMA", "medusa"),
+		ClerkIssuer:         s.issuer(),
+		ClerkJWTKey:         s.get("CLERK_JWT_KEY", ""),
+		ClerkAPIURL:         s.get("CLERK_API_URL", "https://api.clerk.com"),
+
+		ClerkAuthorizedParties: s.list("CLERK_AUTHORIZED_PARTIES"),
+
+		MedusaMode:   s.get("MEDUSA_MODE", ""),
+		MedusaSchema: s.get("MEDUSA_SCHEMA", "medusa"),
+		Shops:        s.shops(),
 	}
 	s.check(c, need)
 	return c, errors.Join(s.errs...)
@@ -84,10 +105,8 @@ func (s *settings) check(c Config, need Need) {
 	if _, err := postgres.ParseURL(c.DatabaseURL); err != nil {
 		s.wrong("DATABASE_URL", "%w: set it to your database's, such as postgres://user:password@host:5432/database", err)
 	}
-	if need == NeedWebhooks {
-		if _, err := newVerifier(c); err != nil {
-			s.wrong("CLERK_WEBHOOK_SECRET", "is not usable (%w): copy the signing secret (whsec_…) from Clerk's dashboard, Webhooks, your endpoint", err)
-		}
+	if need == NeedWeb {
+		s.checkClerk(c)
 	}
 	if id := c.ClerkInstanceID; id != "" && !strings.HasPrefix(id, "ins_") {
 		s.wrong("CLERK_INSTANCE_ID", "must begin with ins_: copy it from Clerk's dashboard, or leave it out to pin the first instance that sends an event")
@@ -102,6 +121,54 @@ func (s *settings) check(c Config, need Need) {
 	if strings.TrimSpace(c.MedusaSchema) == "" || strings.ContainsRune(c.MedusaSchema, 0) || len(c.MedusaSchema) > 63 {
 		s.wrong("MEDUSA_SCHEMA", "is not a schema name: set it to databaseSchema of your medusa-config (default medusa)")
 	}
+}
+
+func (s *settings) checkClerk(c Config) {
+	if _, err := newVerifier(c); err != nil {
+		s.wrong("CLERK_WEBHOOK_SECRET", "is not usable (%w): copy the signing secret (whsec_…) from Clerk's dashboard, Webhooks, your endpoint", err)
+	}
+	if _, err := newClerkClient(Config{ClerkSecretKey: c.ClerkSecretKey}); err != nil {
+		s.wrong("CLERK_SECRET_KEY", "is not usable (%w): copy the secret key (sk_…) from Clerk's dashboard, API keys", err)
+	} else if _, err := newClerkClient(c); err != nil {
+		s.wrong("CLERK_API_URL", "is not usable (%w): leave it out", err)
+	}
+	if c.ClerkIssuer == "" {
+		s.wrong("CLERK_ISSUER", "is missing: set it to the Frontend API URL of Clerk's dashboard, API keys, or set CLERK_PUBLISHABLE_KEY, which holds it")
+	} else {
+		s.checkTokens(c)
+	}
+}
+
+// checkTokens takes the settings of the token verifier one by one, so that an
+// error names the right one.
+func (s *settings) checkTokens(c Config) {
+	part := Config{ClerkIssuer: c.ClerkIssuer}
+	if _, err := newTokenVerifier(part); err != nil {
+		s.wrong("CLERK_ISSUER", "is not usable (%w): copy the Frontend API URL from Clerk's dashboard, API keys", err)
+		return
+	}
+	part.ClerkAuthorizedParties = c.ClerkAuthorizedParties
+	if _, err := newTokenVerifier(part); err != nil {
+		s.wrong("CLERK_AUTHORIZED_PARTIES", "is not usable (%w): set it to your sites' origins, comma-separated", err)
+		return
+	}
+	part.ClerkJWTKey = c.ClerkJWTKey
+	if _, err := newTokenVerifier(part); err != nil {
+		s.wrong("CLERK_JWT_KEY", "is not usable (%w): copy the PEM public key from Clerk's dashboard, API keys, or leave it out", err)
+	}
+}
+
+// issuer is CLERK_ISSUER or, without it, what the publishable key names.
+func (s *settings) issuer() string {
+	key := s.get("CLERK_PUBLISHABLE_KEY", "")
+	if issuer := s.get("CLERK_ISSUER", ""); issuer != "" || key == "" {
+		return issuer
+	}
+	issuer, err := clerk.Issuer(key)
+	if err != nil {
+		s.wrong("CLERK_PUBLISHABLE_KEY", "is not one (%w): copy it (pk_…) from Clerk's dashboard, API keys", err)
+	}
+	return issuer
 }
 
 func (s *settings) wrong(name, format string, args ...any) {
@@ -162,6 +229,10 @@ func (s *settings) flatten(path string, values map[string]any) map[string]string
 	flat := map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		name := strings.ToUpper(key)
+		if name == "SHOPIFY" {
+			s.readShops(path, values[key])
+			continue
+		}
 		_, twice := flat[name]
 		text, err := s.join(values[key])
 		switch {

@@ -1,16 +1,33 @@
 package app
 
 import (
+	"log/slog"
+
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/lockstephq/lockstep"
+	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/medusa"
+	"github.com/lockstephq/lockstep/shopify"
 )
 
-// targets is the list of targets: a new kind of store is one package and one
-// line here.
-func targets(c Config, db *pgxpool.Pool) (list []lockstep.Target) {
+// targets is the list of targets: a new kind of store is one package and a few
+// lines here. db is Medusa's pool; buckets are what all nodes together may ask
+// of the shops.
+func targets(c Config, db *pgxpool.Pool, buckets *postgres.Buckets, log *slog.Logger) (list []lockstep.Target, err error) {
 	if c.MedusaMode == "database" {
 		list = append(list, medusa.NewDatabase(db))
 	}
-	return list
+	for _, s := range c.Shops {
+		shop, err := s.target(buckets, log)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, shop)
+	}
+	return list, nil
+}
+
+// newBuckets begin as those of Shopify's Standard plan; answers tell the rest.
+func newBuckets(pool *pgxpool.Pool) *postgres.Buckets {
+	return postgres.NewBuckets(pool, shopify.StandardCapacity, shopify.StandardRate)
 }

@@ -46,6 +46,8 @@ func (in *Inbox) Accept(ctx context.Context, d lockstep.Delivery) (lockstep.Rece
 	r := &request{d, make(chan answer, 1)}
 	select {
 	case in.queue <- r:
+	case <-in.stopped:
+		return "", ErrStopping
 	case <-ctx.Done():
 		return "", fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 	}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +45,7 @@ type Inbox struct {
 	works    bool
 	log      *slog.Logger
 	queue    chan *request
+	stopped  chan struct{} // closed when Run ends
 	instance atomic.Pointer[string]
 }
 
@@ -63,7 +65,7 @@ func NewWorker(c Config) (*Inbox, error) {
 func newInbox(c Config) *Inbox {
 	in := &Inbox{
 		store: postgres.NewStore(c.Pool), pool: c.Pool, log: c.Log,
-		targets: map[string]lockstep.Target{}, queue: make(chan *request),
+		targets: map[string]lockstep.Target{}, queue: make(chan *request), stopped: make(chan struct{}),
 	}
 	for _, t := range c.Targets {
 		in.targets[t.Name()] = t
@@ -87,19 +89,17 @@ func (in *Inbox) open(pool *pgxpool.Pool, config *river.Config) (err error) {
 const stopGrace = jobTimeout + 2*time.Second
 
 // Run accepts, and works if it is a worker, until ctx ends; then it drains. It
-// waits for a database that is away.
+// waits for a database that is away. It may be called once.
 func (in *Inbox) Run(ctx context.Context) error {
-	done := make(chan struct{})
+	defer close(in.stopped)
+	ctx, cancel := context.WithCancel(ctx)
+	var accepting sync.WaitGroup
 	for range flushers {
-		go func() {
-			in.flushLoop(ctx)
-			done <- struct{}{}
-		}()
+		accepting.Go(func() { in.flushLoop(ctx) })
 	}
 	err := in.work(ctx)
-	for range flushers {
-		<-done
-	}
+	cancel() // workers that cannot start end the rest as well
+	accepting.Wait()
 	return err
 }
 

@@ -73,9 +73,14 @@ func (m *Migrator) Up(ctx context.Context) error {
 }
 
 // Down removes schema lockstep, with all links and jobs, and the two functions
-// in public. A public.profiles that holds rows stays.
+// in public. A public.profiles that holds rows stays. Running it again changes
+// nothing.
 func (m *Migrator) Down(ctx context.Context) error {
 	return m.locked(ctx, func(conn *pgx.Conn) error {
+		var there bool
+		if err := conn.QueryRow(ctx, `select to_regnamespace($1) is not null`, Schema).Scan(&there); err != nil || !there {
+			return Redact(err)
+		}
 		if err := m.goose(func(p *goose.Provider) error { _, err := p.DownTo(ctx, 0); return err }); err != nil {
 			return err
 		}

@@ -34,6 +34,7 @@ var (
 // Front is what the handler needs to know.
 type Front struct {
 	Webhooks map[string]Receive              // by source: "clerk"
+	Me       *Me                             // nil for none
 	Ready    func(ctx context.Context) error // nil when deliveries can be accepted
 	Log      *slog.Logger
 }
@@ -48,6 +49,9 @@ func (f Front) Handler() http.Handler {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	route(mux, http.MethodGet, "/readyz", f.readyz)
+	if f.Me != nil {
+		f.Me.register(mux)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, http.StatusNotFound, "NOT_FOUND", "No such route")
 	})

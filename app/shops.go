@@ -1,0 +1,110 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/lockstephq/lockstep/shopify"
+)
+
+// ShopConfig is one Shopify shop: from SHOPIFY_… in the environment, or an
+// entry of the list "shopify" in the file.
+type ShopConfig struct {
+	Shop          string   `yaml:"shop"`
+	AccessToken   string   `yaml:"access_token"`
+	ClientID      string   `yaml:"client_id"`
+	ClientSecret  string   `yaml:"client_secret"`
+	WebhookSecret string   `yaml:"webhook_secret"`
+	APIURL        string   `yaml:"api_url"`
+	Namespace     string   `yaml:"namespace"`
+	Tags          []string `yaml:"tags"`
+}
+
+// shops reads the shop of the environment and those of the file.
+func (s *settings) shops() []ShopConfig {
+	shops := s.fileShops
+	if name := s.get("SHOPIFY_SHOP", ""); name != "" {
+		shops = append(shops, ShopConfig{
+			Shop: name, AccessToken: s.get("SHOPIFY_ACCESS_TOKEN", ""),
+			ClientID: s.get("SHOPIFY_CLIENT_ID", ""), ClientSecret: s.get("SHOPIFY_CLIENT_SECRET", ""),
+			WebhookSecret: s.get("SHOPIFY_WEBHOOK_SECRET", ""), APIURL: s.get("SHOPIFY_API_URL", ""),
+		})
+	}
+	seen := map[string]bool{}
+	for i := range shops {
+		shops[i].Shop = strings.ToLower(strings.TrimSpace(shops[i].Shop))
+		s.checkShop(shops[i], seen)
+	}
+	return shops
+}
+
+// readShops reads the file's list "shopify".
+func (s *settings) readShops(path string, value any) {
+	data, err := yaml.Marshal(value)
+	if err == nil {
+		err = yaml.UnmarshalWithOptions(data, &s.fileShops, yaml.Strict())
+	}
+	if err != nil { // its text would quote the file
+		s.wrong(path, "shopify must be a list of shops: see docs/SETTINGS.md for the names")
+		return
+	}
+	for i := range s.fileShops {
+		c := &s.fileShops[i]
+		for _, field := range []*string{&c.Shop, &c.AccessToken, &c.ClientID, &c.ClientSecret, &c.WebhookSecret, &c.APIURL} {
+			if *field, err = s.expand(*field); err != nil {
+				s.wrong(path, "shopify %w", err)
+			}
+		}
+	}
+}
+
+// shopName is a shop's permanent address (shopify.dev, "myshopify.com domain").
+var shopName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*\.myshopify\.com$`)
+
+func (s *settings) checkShop(c ShopConfig, seen map[string]bool) {
+	switch {
+	case !shopName.MatchString(c.Shop):
+		s.wrong("SHOPIFY_SHOP", "must be the shop's permanent address, such as acme.myshopify.com")
+		return
+	case seen[c.Shop]:
+		s.wrong("SHOPIFY_SHOP", "names %s twice: remove one", c.Shop)
+		return
+	}
+	seen[c.Shop] = true
+	if _, err := c.options(); err != nil {
+		s.wrong("SHOPIFY_ACCESS_TOKEN", "of %s: %w", c.Shop, err)
+	}
+}
+
+var errNoShopToken = errors.New("is missing: set it, or both SHOPIFY_CLIENT_ID and SHOPIFY_CLIENT_SECRET, from the app's page in Shopify's Dev Dashboard")
+
+// options are the shop's, without what the whole process shares.
+func (c ShopConfig) options() (shopify.Options, error) {
+	o := shopify.Options{Shop: c.Shop, APIURL: c.APIURL, Namespace: c.Namespace, Tags: c.Tags}
+	switch {
+	case c.AccessToken != "":
+		o.Tokens = shopify.StaticToken(c.AccessToken)
+	case c.ClientID != "" && c.ClientSecret != "":
+		tokens, err := shopify.NewClientCredentials(c.Shop, c.APIURL, c.ClientID, c.ClientSecret)
+		if err != nil {
+			return o, err
+		}
+		o.Tokens = tokens
+	default:
+		return o, errNoShopToken
+	}
+	return o, nil
+}
+
+func (c ShopConfig) target(bucket shopify.Bucket, log *slog.Logger) (*shopify.Target, error) {
+	o, err := c.options()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Shop, err)
+	}
+	o.Bucket, o.Log = bucket, log
+	return shopify.New(o)
+}
