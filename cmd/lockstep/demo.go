@@ -27,9 +27,10 @@ func newDemo() *cobra.Command {
 		Use:   "demo",
 		Short: "Play the whole story on this machine and check it",
 		Long: `Demo starts a private PostgreSQL with Supabase's roles and Medusa's tables, an
-emulated Clerk and a Lockstep between them. Over 200 users of every difficult
-kind sign up, change and leave; a third of the calls to Medusa fail. In the end
-it prints who is in step, and checks every expectation in the tables themselves.
+emulated Clerk, two emulated Shopify shops, and a Lockstep between them. 255
+users of every difficult kind sign up, change and leave; a third of the calls to
+Medusa fail, and half of those to one of the shops. In the end it prints who is
+in step, and checks every expectation in the stores themselves.
 
 It stays up to look around, unless ONCE=1 is set or there is no terminal. It
 reads no setting, and touches no database of yours: with --server it makes one
@@ -52,6 +53,7 @@ type demo struct {
 	db            *pgxpool.Pool            // the audience's view
 	app           *app.App
 	clerk         *emulator.Clerk
+	shopify       *emulator.Shopify
 	flaky         *targettest.Flaky
 	lockstepURL   string
 	clerkURL      string
@@ -109,7 +111,12 @@ func (d *demo) start(ctx context.Context, server string) (err error) {
 		return err
 	}
 	d.later(func() error { stopClerk(); return nil })
-	return d.startLockstep(ctx)
+	d.clerk.SetBaseURL(d.clerkURL)
+	shops, err := d.startShops(ctx)
+	if err != nil {
+		return err
+	}
+	return d.startLockstep(ctx, shops)
 }
 
 // startDatabase makes a private server, or a database on the given one.
@@ -166,13 +173,17 @@ func faults() targettest.Rates {
 	return targettest.Rates{Fail: 1. / 3, After: 1. / 3, Seed: uint64(time.Now().UnixNano())}
 }
 
-func (d *demo) startLockstep(ctx context.Context) error {
-	config, err := app.LoadConfig(d.settings(), app.NeedWebhooks)
+func (d *demo) startLockstep(ctx context.Context, shops []app.ShopConfig) error {
+	config, err := app.LoadConfig(d.settings(), app.NeedWeb)
 	if err != nil {
 		return err
 	}
+	config.Shops = shops
 	log := slog.New(slog.DiscardHandler) // a third of all calls fail: the log would be all there is to see
 	d.app, err = app.Open(config, log, app.WithTargets(func(t lockstep.Target) lockstep.Target {
+		if t.Name() != "medusa" {
+			return t // the shops' faults are their emulator's
+		}
 		d.flaky = targettest.NewFlaky(t, faults())
 		return d.flaky
 	}))

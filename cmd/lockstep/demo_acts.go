@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -16,10 +17,11 @@ func (d *demo) signUp(ctx context.Context, people []*person) error {
 	d.clerk.Webhooks.Disturb(0, 0.2)
 	d.clerk.Webhooks.Hold()
 	for _, p := range people {
-		if err := d.seed(ctx, p); err != nil {
+		spec := p.user(p)
+		if err := errors.Join(d.seed(ctx, p), d.seedShops(p)); err != nil {
 			return err
 		}
-		u, err := d.clerk.CreateUser(p.user(p))
+		u, err := d.clerk.CreateUser(spec)
 		if err != nil {
 			return err
 		}
@@ -75,7 +77,7 @@ func verify(_ context.Context, d *demo, p *person) error {
 }
 
 func move(ctx context.Context, d *demo, p *person) error {
-	err := d.db.QueryRow(ctx, `select customer_id from lockstep.customer_links where clerk_user_id = $1`, p.id).Scan(&p.seeded)
+	err := d.db.QueryRow(ctx, `select customer_id from lockstep.customer_links where clerk_user_id = $1 and target = 'medusa'`, p.id).Scan(&p.seeded)
 	if err != nil {
 		return err
 	}
@@ -123,7 +125,7 @@ func comeBack(_ context.Context, d *demo, p *person) error {
 
 func deletedInStore(ctx context.Context, d *demo, p *person) error {
 	_, err := d.db.Exec(ctx, `update medusa.customer set deleted_at = now() where email = $1`, p.email)
-	if err != nil {
+	if err := errors.Join(err, d.deletedInShops(p)); err != nil {
 		return err
 	}
 	return renameTwice(ctx, d, p)
@@ -131,15 +133,15 @@ func deletedInStore(ctx context.Context, d *demo, p *person) error {
 
 // standing is how far the stores are in step, for the live view.
 type standing struct {
-	users, settled, jobs int
+	links, settled, jobs int
 }
 
 func (d *demo) standing(ctx context.Context) (s standing, err error) {
 	err = d.db.QueryRow(ctx, `
-		select (select count(*) from public.profiles),
+		select (select count(*) from lockstep.customer_links),
 		       (select count(*) from lockstep.customer_links where applied = desired),
 		       (select count(*) from lockstep.river_job where kind in ('dispatch', 'sync') and state not in ('completed', 'cancelled', 'discarded'))`).
-		Scan(&s.users, &s.settled, &s.jobs)
+		Scan(&s.links, &s.settled, &s.jobs)
 	return s, err
 }
 
@@ -157,7 +159,7 @@ func (d *demo) watch(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		bar.show(s, d.flaky.Counts().Calls)
+		bar.show(s, d.flaky.Counts().Calls+d.shopify.Faults.Total("*"))
 		if allSent && s.jobs == 0 {
 			return bar.finish()
 		}
@@ -169,7 +171,7 @@ func (d *demo) watch(ctx context.Context) error {
 			allSent, delivered = true, nil
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d users are in step, %d jobs are left: %w", s.settled, s.users, s.jobs, ctx.Err())
+			return fmt.Errorf("%d of %d links are in step, %d jobs are left: %w", s.settled, s.links, s.jobs, ctx.Err())
 		}
 	}
 }
@@ -193,15 +195,15 @@ func (d *demo) newBar() *bar {
 }
 
 func (b *bar) show(s standing, calls int) {
-	text := fmt.Sprintf("users in step; %d calls to Medusa", calls)
+	text := fmt.Sprintf("links in step; %d calls to stores", calls)
 	if b.bar != nil {
-		b.bar.ChangeMax(max(s.users, 1))
+		b.bar.ChangeMax(max(s.links, 1))
 		b.bar.Describe(text)
 		_ = b.bar.Set(s.settled) // a terminal that is gone is no reason to stop
 		return
 	}
 	if time.Since(b.last) > 2*time.Second && s != b.shown {
-		fmt.Fprintf(b.d.progress, "  %d of %d %s\n", s.settled, s.users, text)
+		fmt.Fprintf(b.d.progress, "  %d of %d %s\n", s.settled, s.links, text)
 		b.last, b.shown = time.Now(), s
 	}
 }

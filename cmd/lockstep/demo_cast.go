@@ -11,9 +11,10 @@ import (
 type person struct {
 	*part
 	n      int
-	id     string // Clerk's
-	email  string // the one that counts in the end
-	seeded string // the customer that Medusa held before, if any; kept if it is adopted or changed
+	id     string            // Clerk's
+	email  string            // the one that counts in the end
+	seeded string            // the customer that Medusa held before, if any; kept if it is adopted or changed
+	inShop map[string]string // the same, by shop
 }
 
 // part is a kind of difficulty, and what must have come of it.
@@ -21,9 +22,17 @@ type part struct {
 	title   string // what must be true in the end
 	count   int
 	account bool   // Medusa holds an account with the e-mail
-	guest   string // Medusa holds a guest with this address, %d the number
-	user    func(p *person) emulator.UserSpec
-	change  func(ctx context.Context, d *demo, p *person) error // the second act
+	guest   string // Medusa, and each shop, holds a guest with this address; %s the rest of the e-mail
+
+	// What the shops must make of it.
+	unproved   bool // the e-mail is never verified
+	noEmail    bool
+	phone      bool // a valid number
+	phoneTaken bool // which another customer has
+	leaves     bool // is deleted
+
+	user   func(p *person) emulator.UserSpec
+	change func(ctx context.Context, d *demo, p *person) error // the second act
 
 	// right is an SQL expression over: q (id, email, seeded of the person), p
 	// (the profile), l (the link), c (the link's live customer), s (the seeded
@@ -38,7 +47,7 @@ func verified(p *person) emulator.UserSpec {
 	return emulator.UserSpec{FirstName: "Ada", LastName: fmt.Sprint(p.n), Email: p.email, Verified: true}
 }
 
-// cast lists everyone: 240 users and every hard case.
+// cast lists everyone: 255 users and every hard case.
 func cast() (people []*person) {
 	for i, p := range append(plainParts(), hardParts()...) {
 		for n := range p.count {
@@ -64,12 +73,25 @@ func plainParts() []part {
 				u.Email = fmt.Sprintf("USER%s", p.email[len("user"):])
 				return u
 			}},
-		{title: "users without an e-mail have a customer without one", count: 10,
+		{title: "users without an e-mail have a customer without one", count: 10, noEmail: true, phone: true,
 			user: func(p *person) emulator.UserSpec {
-				return emulator.UserSpec{FirstName: "Phone", Phone: fmt.Sprintf("+1555555%04d", p.n), PhoneVerified: true}
+				return emulator.UserSpec{FirstName: "Phone", Phone: phoneOf(p), PhoneVerified: true}
 			},
 			right: `l.status = 'linked' and marks = 1 and c.email is null and c.phone = p.phone`},
-		{title: "an unverified e-mail is shown to no store", count: 10,
+		{title: "a number that another customer has holds nothing up", count: 5, phoneTaken: true, right: linkedRight + ` and c.phone = p.phone`,
+			user: func(p *person) emulator.UserSpec {
+				u := verified(p)
+				p.n += 50 // numbers of their own
+				u.Phone, u.PhoneVerified = phoneOf(p), true
+				return u
+			}},
+		{title: "a number that is none holds nothing up", count: 5, right: linkedRight,
+			user: func(p *person) emulator.UserSpec {
+				u := verified(p)
+				u.Phone, u.PhoneVerified = fmt.Sprintf("+1555%d", p.n), true
+				return u
+			}},
+		{title: "an unverified e-mail is shown to no store", count: 10, unproved: true,
 			user: func(p *person) emulator.UserSpec {
 				return emulator.UserSpec{FirstName: "Uma", Email: p.email}
 			},
@@ -90,7 +112,7 @@ func hardParts() []part {
 				and exists (select 1 from medusa.customer_address a where a.customer_id = c.id)`},
 		{title: "guests typed in MIXED case are adopted, too", count: 10, guest: "USER%s", user: verified,
 			right: linkedRight + ` and c.id = q.seeded`},
-		{title: "guests of unverified e-mails are not adopted", count: 10, guest: "user%s",
+		{title: "guests of unverified e-mails are not adopted", count: 10, guest: "user%s", unproved: true,
 			user:  func(p *person) emulator.UserSpec { return emulator.UserSpec{FirstName: "Uma", Email: p.email} },
 			right: `l.status = 'waiting' and marks = 0 and s.metadata is null and s.company_name = 'kept'`},
 		{title: "… and adopted once verified, same id", count: 10, guest: "user%s", change: verify,
@@ -100,11 +122,12 @@ func hardParts() []part {
 			right: `l.status = 'conflict' and l.reason like '%' || q.seeded || '%' and marks = 0 and s.metadata is null and s.has_account`},
 		{title: "a changed e-mail reaches the same customer", count: 10, user: verified, change: move,
 			right: linkedRight + ` and c.id = q.seeded`},
-		{title: "an update that comes after the deletion changes nothing", count: 5, user: verified, change: updateAfterDelete,
+		{title: "an update that comes after the deletion changes nothing", count: 5, user: verified, change: updateAfterDelete, leaves: true,
 			right: `p.deleted_at is not null and l.status = 'released' and marks = 0 and p.last_name is distinct from 'Zombie'`},
 		{title: "the same e-mail under a new id gets the same customer", count: 5, user: verified, change: comeBack,
 			right: linkedRight + ` and (select count(*) from medusa.customer m where lower(m.email) = q.email) = 1`},
-		{title: "a customer deleted in Medusa is made again", count: 5, user: verified, change: deletedInStore,
+		{title: "a customer merged away in a shop is linked to the one kept", count: 5, user: verified, change: mergeInShops, right: linkedRight},
+		{title: "a customer deleted in the stores is made again", count: 5, user: verified, change: deletedInStore,
 			right: linkedRight + ` and (select count(*) from medusa.customer m where m.email = q.email and m.deleted_at is not null) = 1`},
 	}
 }

@@ -20,10 +20,11 @@ func (d *demo) report(ctx context.Context, people []*person) error {
 		return err
 	}
 	c := d.flaky.Counts()
-	fmt.Fprintf(d.out, "\n%d calls to Medusa, of which %d failed: %d were refused for a while, %d hit a limit,\n%d were lost on the way there and %d on the way back, after the commit.\n\n",
+	fmt.Fprintf(d.out, "\n%d calls to Medusa, of which %d failed: %d were refused for a while, %d hit a limit,\n%d were lost on the way there and %d on the way back, after the commit.\n",
 		c.Calls, c.After+c.Before+c.Transient+c.Throttled, c.Transient, c.Throttled, c.Before, c.After)
+	d.reportShops()
 	failed := 0
-	for _, check := range []func(context.Context, []*person) (int, error){d.checkParts, d.checkWhole} {
+	for _, check := range []func(context.Context, []*person) (int, error){d.checkParts, d.checkShops, d.checkWhole} {
 		n, err := check(ctx, people)
 		if err != nil {
 			return err
@@ -83,7 +84,7 @@ func (d *demo) checkWhole(ctx context.Context, _ []*person) (failed int, err err
 			group by metadata ->> 'clerk_user_id' having count(*) > 1) x`, 0},
 		{"e-mails are held by two guests", `select count(*) from (select 1 from medusa.customer where deleted_at is null and not has_account
 			and email is not null group by lower(email) having count(*) > 1) x`, 0},
-		{"customers are linked to two users", `select count(*) from (select 1 from lockstep.customer_links where customer_id is not null
+		{"customers are linked to two users of one store", `select count(*) from (select 1 from lockstep.customer_links where customer_id is not null
 			group by target, customer_id having count(*) > 1) x`, 0},
 		{"links have failed", `select count(*) from lockstep.customer_links where status = 'failed'`, 0},
 	} {
@@ -105,4 +106,21 @@ func (d *demo) line(ok bool, what, instead string) int {
 	}
 	fmt.Fprintf(d.out, "  FAIL  %s: %s\n", what, instead)
 	return 1
+}
+
+func (d *demo) reportShops() {
+	for _, s := range d.shopify.Shops() {
+		all, failed := 0, 0
+		for _, c := range d.shopify.Faults.Counts() {
+			if strings.HasPrefix(c.Route, s.Name()+" ") {
+				all += c.N
+				if c.Outcome != "200" {
+					failed += c.N
+				}
+			}
+		}
+		u := s.Usage()
+		fmt.Fprintf(d.out, "%d requests to shop %s, of which %d failed; %.0f points, %d answers THROTTLED.\n", all, s.Name(), failed, u.Used, u.Throttled)
+	}
+	fmt.Fprintln(d.out)
 }

@@ -40,6 +40,7 @@ func emulate(ctx context.Context, c *cobra.Command, addr, webhooks string) error
 		return fmt.Errorf("%w: choose another --addr", err)
 	}
 	defer stop()
+	clerk.SetBaseURL(url)
 	for _, s := range clerk.Settings() {
 		fmt.Fprintln(c.OutOrStdout(), s)
 	}
@@ -48,15 +49,14 @@ func emulate(ctx context.Context, c *cobra.Command, addr, webhooks string) error
 	return nil
 }
 
-// serveEmulator runs an emulated Clerk and tells it its own address.
-func serveEmulator(ctx context.Context, clerk *emulator.Clerk, addr string) (url string, stop func(), err error) {
+// serveEmulator serves an emulator and returns its address.
+func serveEmulator(ctx context.Context, service http.Handler, addr string) (url string, stop func(), err error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return "", nil, err
 	}
 	url = "http://" + listener.Addr().String()
-	clerk.SetBaseURL(url)
-	server := &http.Server{Handler: clerk, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: service, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = server.Serve(listener) }() // ends with stop
 	return url, func() { _ = server.Close() }, nil
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/lockstephq/lockstep/app"
@@ -66,7 +67,23 @@ func newRoot() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newServe(), newMigrate(), newStatus(), newSync(), newShow(), newEmulate(), newDemo(), newVersion())
+	root.InitDefaultHelpCmd()
+	checkHelp(root)
 	return root
+}
+
+// checkHelp makes `help` of a command that is none a mistake like any other.
+func checkHelp(root *cobra.Command) {
+	help, _, err := root.Find([]string{"help"})
+	if err != nil {
+		return
+	}
+	help.Args = func(_ *cobra.Command, args []string) error {
+		if _, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+			return usageError{fmt.Errorf("unknown command %q", strings.Join(args, " "))}
+		}
+		return nil
+	}
 }
 
 // exactly is cobra.ExactArgs with our exit code, and the words to type.

@@ -18,7 +18,7 @@ Run as many processes as you like, in any of the roles; they share the work
 through the database. SIGTERM drains: open requests and running jobs finish.`,
 		Args: exactly(0, "serve [--role all|web|worker]"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			need := app.NeedWebhooks
+			need := app.NeedWeb
 			switch app.Role(role) {
 			case app.RoleAll, app.RoleWeb:
 			case app.RoleWorker:
