@@ -5,7 +5,7 @@ GO    ?= go
 RACE  ?= -race
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint build postgres
+.PHONY: help demo test bench lint build postgres nginx
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -13,12 +13,15 @@ help: ## list the targets
 demo: postgres ## run the whole thing on this machine and watch it (ONCE=1: do not stay up)
 	$(GO) run ./cmd/lockstep demo
 
-test: postgres ## run every test
+test: postgres nginx ## run every test
 	$(GO) vet ./...
 	$(GO) test $(RACE) -timeout 20m ./...
+	cd internal/compat && $(GO) vet ./... && $(GO) test $(RACE) ./...
 
 bench: postgres ## measure, in ratios: accepting webhooks, time to the customer
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/bench
+	$(GO) test -run '^$$' -bench . ./clerk ./auth
+	cd internal/compat && $(GO) test -run '^$$' -bench . -benchtime 1x ./...
 
 lint: ## formatting, vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run: gofmt -w .'; exit 1; }
@@ -32,9 +35,14 @@ build: ## build ./lockstep
 # from them, and ends with the command. A given LOCKSTEP_TEST_DATABASE_URL or a
 # server that is installed is used as it is.
 postgres:
-	@$(GO) run ./internal/localpg/find || { \
-	  if ! command -v apt-get >/dev/null; then exit 1; fi; \
-	  sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
-	  echo "Installing PostgreSQL with apt-get …"; \
-	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends postgresql; \
-	}
+	@$(GO) run ./internal/localpg/find || $(call install,postgresql)
+
+# One test runs the documented nginx configuration; without nginx it is skipped,
+# and under CI=true it fails.
+nginx:
+	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || $(call install,nginx) || true
+
+install = { sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
+	command -v apt-get >/dev/null && echo "Installing $(1) with apt-get …" && \
+	$$sudo apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $(1) >/dev/null; }

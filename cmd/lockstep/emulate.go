@@ -12,36 +12,56 @@ import (
 )
 
 func newEmulate() *cobra.Command {
-	var addr, webhooks string
+	var addr, webhooks, shop string
 	c := &cobra.Command{
 		Use:   "emulate",
-		Short: "Run an emulated Clerk for development",
-		Long: `Emulate runs a Clerk on this machine: users, tokens and signed webhooks. It
-prints the settings (KEY=VALUE) that point serve at it, then runs until it is
-stopped. docs/EMULATORS.md describes how to make and change users in it.`,
-		Args: exactly(0, "emulate [--addr 127.0.0.1:9400] [--webhooks URL]"),
+		Short: "Run an emulated Clerk, and a shop, for development",
+		Long: `Emulate runs a Clerk on this machine: users, tokens and signed webhooks; with
+--shop a Shopify shop as well. It prints the settings (KEY=VALUE) that point
+serve at them, then runs until it is stopped. docs/EMULATORS.md describes how to
+make and change users and customers there.`,
+		Args: exactly(0, "emulate [--addr 127.0.0.1:9400] [--webhooks URL] [--shop NAME]"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return emulate(c.Context(), c, addr, webhooks)
+			return emulate(c.Context(), c, addr, webhooks, shop)
 		},
 	}
 	c.Flags().StringVar(&addr, "addr", "127.0.0.1:9400", "listen address")
 	c.Flags().StringVar(&webhooks, "webhooks", "http://127.0.0.1:8080/webhooks/clerk", "where serve takes webhooks")
+	c.Flags().StringVar(&shop, "shop", "", "name of a Shopify shop to emulate, such as acme")
 	return c
 }
 
-func emulate(ctx context.Context, c *cobra.Command, addr, webhooks string) error {
+func emulate(ctx context.Context, c *cobra.Command, addr, webhooks, shop string) error {
 	clerk, err := emulator.NewClerk(emulator.ClerkOptions{WebhookURL: webhooks})
 	if err != nil {
 		return err
 	}
 	defer clerk.Close()
-	url, stop, err := serveEmulator(ctx, clerk, addr)
+	var shops []emulator.ShopSpec
+	if shop != "" {
+		shops = append(shops, emulator.ShopSpec{Domain: shop})
+	}
+	shopify, err := emulator.NewShopify(emulator.ShopifyOptions{Shops: shops})
+	if err != nil {
+		return usageError{err}
+	}
+	defer shopify.Close()
+	mux := http.NewServeMux()
+	mux.Handle("/", clerk)
+	mux.Handle("/_control/shopify/", shopify)
+	mux.Handle("/{shop}/admin/", shopify)
+	url, stop, err := serveEmulator(ctx, mux, addr)
 	if err != nil {
 		return fmt.Errorf("%w: choose another --addr", err)
 	}
 	defer stop()
 	clerk.SetBaseURL(url)
-	for _, s := range clerk.Settings() {
+	shopify.SetBaseURL(url)
+	settings := clerk.Settings()
+	if shop != "" {
+		settings = append(settings, shopify.Settings()...)
+	}
+	for _, s := range settings {
 		fmt.Fprintln(c.OutOrStdout(), s)
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "Clerk's emulator runs at %s until you stop it. Webhooks go to %s.\n", url, webhooks)
