@@ -69,6 +69,24 @@ type Customer struct {
 	RefusedPhone string
 }
 
+// Changes returns the fields of want that are set and differ from now, and no
+// more: an edit made in the store since now was read survives. An empty field
+// of want is not Lockstep's to write, so it is no change.
+func Changes(now, want Customer) Customer {
+	differing := func(have, should string) string {
+		if have == should {
+			return ""
+		}
+		return should
+	}
+	return Customer{
+		Email:     differing(now.Email, want.Email),
+		FirstName: differing(now.FirstName, want.FirstName),
+		LastName:  differing(now.LastName, want.LastName),
+		Phone:     differing(now.Phone, want.Phone),
+	}
+}
+
 // Query asks for all customers that may be a user's.
 type Query struct {
 	UserID     string

@@ -87,7 +87,7 @@ func (d *Database) Create(ctx context.Context, want lockstep.Customer) (lockstep
 // Adopt implements lockstep.Target. It fails with ErrTaken, too, if the user
 // has another customer already.
 func (d *Database) Adopt(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error) {
-	c := changes(now, want)
+	c := lockstep.Changes(now, want)
 	return d.write(ctx, writing("adopt"), adoptSQL, now.ID, want.UserID, c.Email, c.FirstName, c.LastName, c.Phone)
 }
 
@@ -95,30 +95,13 @@ func (d *Database) Adopt(ctx context.Context, now, want lockstep.Customer) (lock
 // and fails with ErrTaken if it carries another user's, or if the user has
 // another customer.
 func (d *Database) Update(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error) {
-	c := changes(now, want)
+	c := lockstep.Changes(now, want)
 	return d.write(ctx, writing("update"), updateSQL, now.ID, want.UserID, c.Email, c.FirstName, c.LastName, c.Phone)
 }
 
 // Release implements lockstep.Target.
 func (d *Database) Release(ctx context.Context, now lockstep.Customer) error {
 	return d.exec(ctx, writing("release"), releaseSQL, now.ID, now.UserID)
-}
-
-// changes returns the fields of want that differ from now; the others are
-// blank, so that an edit made in the store since now was read survives.
-func changes(now, want lockstep.Customer) lockstep.Customer {
-	differing := func(have, should string) string {
-		if have == should {
-			return ""
-		}
-		return should
-	}
-	return lockstep.Customer{
-		Email:     differing(now.Email, want.Email),
-		FirstName: differing(now.FirstName, want.FirstName),
-		LastName:  differing(now.LastName, want.LastName),
-		Phone:     differing(now.Phone, want.Phone),
-	}
 }
 
 // row is a customer and how it was found: "link", "user" or "email".

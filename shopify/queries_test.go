@@ -12,7 +12,7 @@ import (
 
 func adminSchema(t *testing.T) *ast.Schema {
 	t.Helper()
-	text, err := os.ReadFile("testdata/admin.graphql")
+	text, err := os.ReadFile("../internal/emulator/shopify.graphql")
 	if err != nil {
 		t.Fatal(err)
 	}

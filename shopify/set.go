@@ -15,23 +15,6 @@ func (op operation) mayWrite(want lockstep.Customer) error {
 	return op.storable(want.UserID, want.Email, want.FirstName, want.LastName, want.Phone)
 }
 
-// changes returns the fields of want that are set and differ from now; the
-// others are empty, so that an edit made in the shop since then survives.
-func changes(now, want lockstep.Customer) lockstep.Customer {
-	differing := func(have, should string) string {
-		if have == should {
-			return ""
-		}
-		return should
-	}
-	return lockstep.Customer{
-		Email:     differing(now.Email, want.Email),
-		FirstName: differing(now.FirstName, want.FirstName),
-		LastName:  differing(now.LastName, want.LastName),
-		Phone:     differing(now.Phone, want.Phone),
-	}
-}
-
 // set writes the fields that are set, by id or mark. A phone that Shopify does
 // not take is refused with all the rest, and then left out: another customer
 // may have it, which is no reason to do without this one.
@@ -46,7 +29,7 @@ func (t *Target) set(ctx context.Context, by map[string]any, want lockstep.Custo
 	}
 	refused, want.Phone = want.Phone, ""
 	t.log.Warn("phone left out: Shopify refuses the number, or another customer has it", "target", t.name, "user", want.UserID)
-	if by["id"] != nil && changes(lockstep.Customer{}, want) == (lockstep.Customer{}) {
+	if by["id"] != nil && lockstep.Changes(lockstep.Customer{}, want) == (lockstep.Customer{}) {
 		return snapshot{}, refused, nil
 	}
 	s, problems, err = t.trySet(ctx, by, want)

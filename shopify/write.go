@@ -52,7 +52,7 @@ func (t *Target) Adopt(ctx context.Context, now, want lockstep.Customer) (lockst
 	if err != nil {
 		return lockstep.Customer{}, err
 	}
-	return t.change(ctx, s, changes(t.customer(s, want.UserID), changes(now, want)), want)
+	return t.change(ctx, s, lockstep.Changes(t.customer(s, want.UserID), lockstep.Changes(now, want)), want)
 }
 
 // Update implements lockstep.Target, by id: an e-mail cannot be changed any
@@ -62,7 +62,7 @@ func (t *Target) Update(ctx context.Context, now, want lockstep.Customer) (locks
 	if err := op.mayWrite(want); err != nil {
 		return lockstep.Customer{}, err
 	}
-	diff := changes(now, want)
+	diff := lockstep.Changes(now, want)
 	if now.UserID == want.UserID && diff != (lockstep.Customer{}) {
 		return t.change(ctx, snapshot{ID: now.ID}, diff, want)
 	}

@@ -171,13 +171,9 @@ func describeHolder(c lockstep.Customer) string {
 	}
 }
 
-// Differs reports whether an update to want would change now. A field that want
-// leaves empty is not Lockstep's to write.
+// Differs reports whether an update to want would change now.
 func Differs(now, want lockstep.Customer) bool {
-	differs := func(have, should string) bool { return should != "" && have != should }
-	return now.Untidy || differs(now.UserID, want.UserID) || differs(now.Email, want.Email) ||
-		differs(now.FirstName, want.FirstName) || differs(now.LastName, want.LastName) ||
-		differs(now.Phone, want.Phone)
+	return now.Untidy || want.UserID != "" && now.UserID != want.UserID || lockstep.Changes(now, want) != (lockstep.Customer{})
 }
 
 func isOthers(c lockstep.Customer, userID string) bool {
