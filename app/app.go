@@ -19,7 +19,8 @@ type App struct {
 	config  Config
 	log     *slog.Logger
 	store   *postgres.Store
-	pool    *pgxpool.Pool // deliveries and links
+	pool    *pgxpool.Pool // links, and all else
+	front   *pgxpool.Pool // deliveries and sign-in, which must not queue behind hundreds of workers
 	jobPool *pgxpool.Pool // the job engine's own
 	medusa  *pgxpool.Pool // a store that hangs must not take our connections
 	targets []lockstep.Target
@@ -44,7 +45,8 @@ func WithExtraTargets(more ...lockstep.Target) Option {
 
 // Connections per pool and process.
 const (
-	storeConns  = 16
+	storeConns  = 12
+	frontConns  = 6
 	jobConns    = 6
 	medusaConns = 8
 )
@@ -56,7 +58,7 @@ func Open(c Config, log *slog.Logger, options ...Option) (*App, error) {
 	for _, p := range []struct {
 		pool **pgxpool.Pool
 		max  int32
-	}{{&a.pool, storeConns}, {&a.jobPool, jobConns}, {&a.medusa, medusaConns}} {
+	}{{&a.pool, storeConns}, {&a.front, frontConns}, {&a.jobPool, jobConns}, {&a.medusa, medusaConns}} {
 		if *p.pool, err = openPool(c.DatabaseURL, p.max); err != nil {
 			a.Close()
 			return nil, err
@@ -88,7 +90,7 @@ func openPool(url string, most int32) (*pgxpool.Pool, error) {
 
 // Close ends all connections.
 func (a *App) Close() {
-	for _, p := range []*pgxpool.Pool{a.pool, a.jobPool, a.medusa} {
+	for _, p := range []*pgxpool.Pool{a.pool, a.front, a.jobPool, a.medusa} {
 		if p != nil {
 			p.Close()
 		}
@@ -97,7 +99,7 @@ func (a *App) Close() {
 
 func (a *App) inboxConfig() inbox.Config {
 	return inbox.Config{
-		Pool: a.pool, JobPool: a.jobPool, Targets: a.targets, Instance: a.config.ClerkInstanceID,
+		Pool: a.pool, FrontPool: a.front, JobPool: a.jobPool, Targets: a.targets, Instance: a.config.ClerkInstanceID,
 		PollOnly: postgres.TransactionPooler(a.connConfig()), Log: a.log,
 	}
 }

@@ -43,7 +43,7 @@ func (a *App) newSessions(in *inbox.Inbox) (*sessions, error) {
 	if err != nil {
 		return nil, &SettingError{"CLERK_SECRET_KEY", err}
 	}
-	s := &sessions{store: a.store, clerk: client, inbox: in, app: a}
+	s := &sessions{store: postgres.NewStore(a.front), clerk: client, inbox: in, app: a}
 	s.guard, err = auth.New(auth.Config{Verifier: verifier, Profiles: s, Fetch: s.fetch, Log: a.log})
 	return s, err
 }

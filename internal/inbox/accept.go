@@ -12,10 +12,10 @@ import (
 )
 
 // A batch is whatever waits when the last one has committed, without a timer:
-// alone, a delivery goes at once; in a storm, they share a commit.
+// alone, a delivery goes at once; in a storm, they share a commit. A second
+// flusher halves the batches, and costs more than it gains.
 const (
 	maxBatch     = 256
-	flushers     = 2
 	flushTimeout = 8 * time.Second // Svix gives up after 15 s
 )
 
@@ -67,7 +67,7 @@ func (in *Inbox) checkInstance(ctx context.Context, instance string) error {
 	}
 	pinned := in.instance.Load()
 	if pinned == nil {
-		name, err := in.store.PinInstance(ctx, instance)
+		name, err := postgres.NewStore(in.front).PinInstance(ctx, instance)
 		if err != nil {
 			return unavailable(err)
 		}
@@ -143,7 +143,7 @@ func (in *Inbox) commit(ctx context.Context, batch []*request) (accepted []postg
 	for i, r := range batch {
 		deliveries[i] = r.delivery
 	}
-	err = pgx.BeginFunc(ctx, in.pool, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, in.front, func(tx pgx.Tx) error {
 		if accepted, err = in.store.Accept(ctx, tx, deliveries); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,19 +27,21 @@ import (
 
 // Config says what an Inbox works with.
 type Config struct {
-	Pool     *pgxpool.Pool // for the store
-	JobPool  *pgxpool.Pool // for River alone: its elector starves when workers hold a shared pool
-	Targets  []lockstep.Target
-	Instance string // the Clerk instance to accept from; empty: the first to send a signed event
-	Workers  int    // per target and process; 0 means 32
-	PollOnly bool   // the pooler cannot LISTEN
-	Log      *slog.Logger
+	Pool      *pgxpool.Pool // for the workers
+	FrontPool *pgxpool.Pool // for accepting, which must not queue behind them; nil: Pool
+	JobPool   *pgxpool.Pool // for River alone: its elector starves when workers hold a shared pool
+	Targets   []lockstep.Target
+	Instance  string // the Clerk instance to accept from; empty: the first to send a signed event
+	Workers   int    // per target and process; 0 means 32
+	PollOnly  bool   // the pooler cannot LISTEN
+	Log       *slog.Logger
 }
 
 // Inbox accepts deliveries and works off what they cause.
 type Inbox struct {
 	store    *postgres.Store
 	pool     *pgxpool.Pool
+	front    *pgxpool.Pool
 	targets  map[string]lockstep.Target
 	names    []string // of the targets, in the order of the settings
 	jobs     *river.Client[pgx.Tx]
@@ -52,7 +55,7 @@ type Inbox struct {
 // New makes an inbox that accepts only. Nothing is connected yet.
 func New(c Config) (*Inbox, error) {
 	in := newInbox(c)
-	return in, in.open(c.JobPool, &river.Config{Schema: postgres.Schema, Logger: c.Log})
+	return in, in.open(c.JobPool, &river.Config{Schema: postgres.Schema, Logger: c.Log, FetchCooldown: fetchCooldown})
 }
 
 // NewWorker makes an inbox that works as well, once it is started.
@@ -64,7 +67,7 @@ func NewWorker(c Config) (*Inbox, error) {
 
 func newInbox(c Config) *Inbox {
 	in := &Inbox{
-		store: postgres.NewStore(c.Pool), pool: c.Pool, log: c.Log,
+		store: postgres.NewStore(c.Pool), pool: c.Pool, front: cmp.Or(c.FrontPool, c.Pool), log: c.Log,
 		targets: map[string]lockstep.Target{}, queue: make(chan *request), stopped: make(chan struct{}),
 	}
 	for _, t := range c.Targets {
@@ -94,9 +97,7 @@ func (in *Inbox) Run(ctx context.Context) error {
 	defer close(in.stopped)
 	ctx, cancel := context.WithCancel(ctx)
 	var accepting sync.WaitGroup
-	for range flushers {
-		accepting.Go(func() { in.flushLoop(ctx) })
-	}
+	accepting.Go(func() { in.flushLoop(ctx) })
 	err := in.work(ctx)
 	cancel() // workers that cannot start end the rest as well
 	accepting.Wait()

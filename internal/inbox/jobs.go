@@ -23,6 +23,10 @@ const (
 	sweepInterval = 10 * time.Second
 	rescueAfter   = leaseTime // until then a killed node's running job counts as alive
 
+	// River drops a notification that follows another sooner than this; who
+	// only enqueues must not be slower than who works.
+	fetchCooldown = 5 * time.Millisecond
+
 	maxAttempts = 70 // over a day with the pauses of retryPause
 	maxRounds   = 10 // changes that come while a job runs, before others get a turn
 )

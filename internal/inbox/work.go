@@ -33,7 +33,7 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 	}
 	return &river.Config{
 		Schema: postgres.Schema, Logger: c.Log, Workers: workers, Queues: queues,
-		FetchCooldown: 5 * time.Millisecond, FetchPollInterval: poll, PollOnly: c.PollOnly,
+		FetchCooldown: fetchCooldown, FetchPollInterval: poll, PollOnly: c.PollOnly,
 		JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter,
 		PeriodicJobs: []*river.PeriodicJob{river.NewPeriodicJob(
 			river.PeriodicInterval(sweepInterval),
