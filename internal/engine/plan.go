@@ -125,7 +125,7 @@ func planKnown(f Facts, own lockstep.Customer) Decision {
 	if holder == nil {
 		return d
 	}
-	held := conflict(*holder, own, "the new e-mail belongs to "+describeHolder(*holder))
+	held := conflict(*holder, own, "the new e-mail of "+f.UserID+" belongs to "+describeHolder(*holder))
 	if d.Action == Update {
 		d.Status, d.Reason, d.BlockedBy = held.Status, held.Reason, held.BlockedBy
 		return d
@@ -144,7 +144,7 @@ func planUnknown(f Facts) Decision {
 	}
 	for _, c := range holders {
 		if c.Account || isOthers(c, f.UserID) {
-			return conflict(c, lockstep.Customer{}, "the e-mail belongs to "+describeHolder(c))
+			return conflict(c, lockstep.Customer{}, "the e-mail of "+f.UserID+" belongs to "+describeHolder(c))
 		}
 	}
 	if len(holders) > 1 {

@@ -135,7 +135,7 @@ func TestConflictEndsWhenItsCauseDoes(t *testing.T) {
 	b.eventually("the second is in conflict", isStatus, "user_new", "conflict")
 	id := live(t, f)["user_old"][0].ID
 	reason := testdb.Query[string](t, b.pool, `select reason from lockstep.customer_links where clerk_user_id = 'user_new'`)
-	if want := "the e-mail belongs to customer " + id + " of user user_old: change the e-mail of one, or delete that user"; reason != want {
+	if want := "the e-mail of user_new belongs to customer " + id + " of user user_old: change the e-mail of one, or delete that user"; reason != want {
 		t.Errorf("reason %q, want %q", reason, want)
 	}
 	b.accept(deleted("old"))
