@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"regexp"
 	"strings"
@@ -23,6 +24,12 @@ type ShopConfig struct {
 	Namespace     string   `yaml:"namespace"`
 	Tags          []string `yaml:"tags"`
 }
+
+// Format prints the shop alone, for every verb: the rest is secret.
+func (c ShopConfig) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.Shop) }
+
+// MarshalText is the same for JSON, YAML and log/slog.
+func (c ShopConfig) MarshalText() ([]byte, error) { return []byte(c.Shop), nil }
 
 // shops reads the shop of the environment and those of the file.
 func (s *settings) shops() []ShopConfig {

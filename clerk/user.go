@@ -28,6 +28,10 @@ type wireUser struct {
 	UpdatedAt             int64            `json:"updated_at"` // milliseconds
 }
 
+// lastMoment is the end of the year 9999, in milliseconds: later ones have no
+// form in JSON, and would wedge whatever stores them.
+const lastMoment = 253402300799999
+
 // wireIdentifier is an entry of email_addresses or phone_numbers.
 type wireIdentifier struct {
 	ID           string `json:"id"`
@@ -55,8 +59,8 @@ func (w wireUser) decode() (lockstep.User, error) {
 	if w.Deleted {
 		return lockstep.User{ID: w.ID, Deleted: true}, nil
 	}
-	if w.UpdatedAt <= 0 {
-		return lockstep.User{}, fmt.Errorf("%w: user has no updated_at", ErrMalformed)
+	if w.UpdatedAt <= 0 || w.UpdatedAt > lastMoment || w.CreatedAt < 0 || w.CreatedAt > lastMoment {
+		return lockstep.User{}, fmt.Errorf("%w: user has no updated_at, or a time that is none", ErrMalformed)
 	}
 	return w.user(), nil
 }

@@ -175,6 +175,8 @@ func TestDecodeRefusesAndQuotesNothing(t *testing.T) {
 		"another's id":     `{"type":"user.updated","data":{"id":"org_secret-word","updated_at":1}}`,
 		"spaces in the id": `{"type":"user.updated","data":{"id":"user_secret-word x","updated_at":1}}`,
 		"no updated_at":    `{"type":"user.updated","data":{"id":"user_1"}}`,
+		"a far future":     `{"type":"user.updated","data":{"id":"user_1","updated_at":253402300800000}}`,
+		"born too late":    `{"type":"user.updated","data":{"id":"user_1","updated_at":1,"created_at":9223372036854775807}}`,
 		"update deletes":   `{"type":"user.updated","data":{"id":"user_1","deleted":true}}`,
 		"deletion updates": `{"type":"user.deleted","data":{"id":"user_1","updated_at":1}}`,
 		"float time":       `{"type":"user.updated","data":{"id":"user_1","updated_at":"secret-word"}}`,
