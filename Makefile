@@ -29,7 +29,7 @@ lint: ## formatting, vet and staticcheck
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
 build: ## build ./lockstep
-	$(GO) build -o lockstep ./cmd/lockstep
+	CGO_ENABLED=0 $(GO) build -o lockstep ./cmd/lockstep
 
 # PostgreSQL's server binaries, for demo and tests: a private server is started
 # from them, and ends with the command. A given LOCKSTEP_TEST_DATABASE_URL or a

@@ -74,7 +74,7 @@ func (a *App) listen(ctx context.Context, in *inbox.Inbox, listening func(net.Ad
 	front := web.Front{
 		Webhooks: map[string]web.Receive{"clerk": receiveClerk(verifier, in, sessions.guard.Forget)},
 		Me:       sessions.me(),
-		Ready:    a.store.Ping, Log: a.log,
+		Ready:    postgres.NewStore(a.front).Ping, Log: a.log,
 	}
 	server := &http.Server{
 		Handler: front.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,

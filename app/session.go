@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/auth"
@@ -69,6 +70,10 @@ func (s *sessions) Profile(ctx context.Context, userID string) (lockstep.Profile
 	return p, postgres.Redact(err)
 }
 
+// clerkPatience bounds a caller's wait for Clerk, well below the server's own
+// limit, so that an outage is answered with 503.
+const clerkPatience = 10 * time.Second
+
 // fetch makes the profile of a user that no webhook has told of yet.
 func (s *sessions) fetch(ctx context.Context, userID string) (lockstep.Profile, error) {
 	u, err := s.clerk.GetUser(ctx, userID)
@@ -77,6 +82,8 @@ func (s *sessions) fetch(ctx context.Context, userID string) (lockstep.Profile, 
 
 // refresh reads a user who has just changed.
 func (s *sessions) refresh(ctx context.Context, userID string) (lockstep.Profile, error) {
+	ctx, cancel := context.WithTimeout(ctx, clerkPatience)
+	defer cancel()
 	u, err := s.clerk.GetUserNow(ctx, userID)
 	p, err := s.keep(ctx, u, err)
 	s.guard.Forget(userID)
@@ -100,7 +107,7 @@ func (s *sessions) keep(ctx context.Context, u lockstep.User, err error) (lockst
 
 // links adds to a user's links the targets that have not heard of the user.
 func (s *sessions) links(ctx context.Context, userID string) ([]lockstep.Link, error) {
-	links, err := s.store.Links(ctx, userID)
+	links, err := s.app.store.Links(ctx, userID) // not over the connections that sign-in needs
 	if err != nil {
 		return nil, fmt.Errorf("links: %w", postgres.Redact(err))
 	}

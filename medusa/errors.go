@@ -101,7 +101,7 @@ func judge(code string) (lockstep.ErrorKind, string) {
 			"set MEDUSA_SCHEMA, then run lockstep migrate up"
 	case "42703", "42P10": // undefined_column, invalid_column_reference
 		return lockstep.ErrRefused, "Medusa's table customer is not as Medusa 2 makes it: " +
-			"run medusa db:migrate, then lockstep doctor"
+			"run medusa db:migrate"
 	case "42501": // insufficient_privilege
 		return lockstep.ErrRefused, "the role may not use Medusa's customers: connect as the role that ran " +
 			"lockstep migrate up, and grant that role usage on Medusa's schema and select, insert, update on its table customer"

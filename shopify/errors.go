@@ -76,9 +76,9 @@ func (op operation) statusError(status int) error {
 
 const (
 	grantAdvice = "grant the app the scopes read_customers and write_customers, and approve its access to protected customer data " +
-		"(name, address, phone, e-mail), then run lockstep retry"
+		"(name, address, phone, e-mail)"
 	dataAdvice = "Shopify hides e-mails from the app: approve its access to protected customer data (level 2: name, address, phone, " +
-		"e-mail; an app made in the shop's admin needs the Grow plan or higher), then run lockstep retry"
+		"e-mail; an app made in the shop's admin needs the Grow plan or higher)"
 )
 
 // graphError classes a top-level error of the answer by its code.

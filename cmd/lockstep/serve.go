@@ -15,7 +15,8 @@ func newServe() *cobra.Command {
 		Short: "Take webhooks and bring the stores in step",
 		Long: `Serve takes Clerk's webhooks at /webhooks/clerk and works off what they cause.
 Run as many processes as you like, in any of the roles; they share the work
-through the database. SIGTERM drains: open requests and running jobs finish.`,
+through the database. SIGTERM drains: open requests and running jobs finish,
+which may take up to 50 seconds.`,
 		Args: exactly(0, "serve [--role all|web|worker]"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			need := app.NeedWeb

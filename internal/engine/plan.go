@@ -68,8 +68,9 @@ func Plan(f Facts) Decision {
 }
 
 // ownCustomer finds the customer that is the user's already: the link's or, if
-// that is gone, the one that carries the mark. A rival is a customer that makes
-// the answer doubtful.
+// that is gone, the guest that carries the mark. A rival is a customer that
+// makes the answer doubtful. The mark on an account proves nothing: Medusa's
+// Store API lets shoppers write their own metadata.
 func ownCustomer(f Facts) (own, rival *lockstep.Customer) {
 	own = f.Found.ByLink
 	if own != nil && isOthers(*own, f.UserID) {
@@ -78,6 +79,8 @@ func ownCustomer(f Facts) (own, rival *lockstep.Customer) {
 	for i := range f.Found.ByUser {
 		marked := &f.Found.ByUser[i]
 		switch {
+		case marked.Account && (own == nil || marked.ID != own.ID):
+			continue // who signs in to the store may have written the mark
 		case own == nil && !isOthers(*marked, f.UserID):
 			own = marked
 		case own == nil || marked.ID != own.ID:
@@ -100,7 +103,7 @@ func planDeleted(f Facts) Decision {
 		candidates = append([]lockstep.Customer{*f.Found.ByLink}, candidates...)
 	}
 	for _, c := range candidates {
-		if c.UserID == f.UserID {
+		if c.UserID == f.UserID && (!c.Account || f.Found.ByLink != nil && c.ID == f.Found.ByLink.ID) {
 			return Decision{Action: Release, Now: c, Status: lockstep.StatusReleased,
 				Reason: "the user is deleted: the customer stays, unmarked"}
 		}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,6 +29,7 @@ func everyFacts(visit func(name string, f Facts)) {
 	marked := map[string][]lockstep.Customer{
 		"no mark": nil, "mark on link": {{ID: "cus_link", UserID: me, Email: mail}}, "mark elsewhere": {{ID: "cus_mark", UserID: me}},
 		"mark twice": {{ID: "cus_link", UserID: me}, {ID: "cus_mark", UserID: me}}, "mark linked to other": {{ID: "cus_mark", UserID: other}},
+		"mark on an account": {{ID: "cus_forged", UserID: me, Account: true}},
 	}
 	byEmail := map[string][]lockstep.Customer{
 		"nobody": nil, "itself": {{ID: "cus_link", UserID: me, Email: mail}}, "guest": {{ID: "cus_guest", Email: mail}},
@@ -81,12 +83,15 @@ func check(f Facts, d Decision) error {
 			return fmt.Errorf("adopts a second customer")
 		}
 	case Create:
-		if len(f.Found.ByEmail) > 0 || f.Found.ByLink != nil || len(f.Found.ByUser) > 0 {
+		if len(f.Found.ByEmail) > 0 || f.Found.ByLink != nil || slices.ContainsFunc(f.Found.ByUser, func(c lockstep.Customer) bool { return !c.Account }) {
 			return fmt.Errorf("creates beside what is there")
 		}
 	case Update, Release:
 		if isOthers(d.Now, me) {
 			return fmt.Errorf("%s of another's customer", d.Action)
+		}
+		if d.Now.Account && (f.Found.ByLink == nil || d.Now.ID != f.Found.ByLink.ID) {
+			return fmt.Errorf("%s of an account that nothing but a mark names", d.Action)
 		}
 		if d.Action == Update && !Differs(d.Now, d.Want) {
 			return fmt.Errorf("update that changes nothing")
@@ -148,6 +153,8 @@ func TestPlanTable(t *testing.T) {
 		{"link carries another", Facts{Want: verified, Found: lockstep.Found{ByLink: &lockstep.Customer{ID: "cus_3", UserID: other}}}, Conflict, lockstep.StatusConflict, "", "cus_3"},
 		{"known, differs", Facts{Want: with(verified, func(c *lockstep.Customer) { c.FirstName = "Eve" }), Found: lockstep.Found{ByLink: &mine}}, Update, lockstep.StatusLinked, "cus_1", ""},
 		{"known by mark only", Facts{Want: verified, Found: lockstep.Found{ByUser: []lockstep.Customer{mine}}}, Nothing, lockstep.StatusLinked, "cus_1", ""},
+		{"a mark that a shopper wrote", Facts{Want: verified, Found: lockstep.Found{ByUser: []lockstep.Customer{{ID: "cus_f", UserID: me, Account: true}}}}, Create, lockstep.StatusLinked, "", ""},
+		{"known, beside a mark that a shopper wrote", Facts{Want: verified, Found: lockstep.Found{ByLink: &mine, ByUser: []lockstep.Customer{mine, {ID: "cus_f", UserID: me, Account: true}}}}, Nothing, lockstep.StatusLinked, "cus_1", ""},
 		{"known, lost its mark", Facts{Want: verified, Found: lockstep.Found{ByLink: &lockstep.Customer{ID: "cus_1", Email: mail, FirstName: "Ada"}}}, Update, lockstep.StatusLinked, "cus_1", ""},
 		{"known, e-mail held by a guest", Facts{Want: with(verified, func(c *lockstep.Customer) { c.Email = "new@example.test" }), Found: lockstep.Found{ByLink: &mine, ByEmail: []lockstep.Customer{{ID: "cus_g", Email: "new@example.test"}}}}, Conflict, lockstep.StatusConflict, "cus_1", "cus_g"},
 		{"known, e-mail held, name differs", Facts{Want: lockstep.Customer{UserID: me, Email: "new@example.test", FirstName: "Eve"}, Found: lockstep.Found{ByLink: &mine, ByEmail: []lockstep.Customer{{ID: "cus_g"}}}}, Update, lockstep.StatusConflict, "cus_1", "cus_g"},

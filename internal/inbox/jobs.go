@@ -59,7 +59,7 @@ func (upkeepArgs) Kind() string { return "upkeep" }
 
 // dispatch enqueues the fan-out for users who changed.
 func (in *Inbox) dispatch(ctx context.Context, tx pgx.Tx, users []string) error {
-	if len(users) == 0 || len(in.names) == 0 {
+	if len(users) == 0 {
 		return nil
 	}
 	_, err := in.jobs.InsertTx(ctx, tx, dispatchArgs{users}, &river.InsertOpts{Queue: dispatchQueue, MaxAttempts: maxAttempts})

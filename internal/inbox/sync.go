@@ -45,7 +45,9 @@ func (in *Inbox) syncNow(ctx context.Context, k postgres.Key) error {
 			continue
 		}
 		if failed, ok := errors.AsType[*roundError](err); ok {
-			return errors.Join(failed.err, in.store.Unclaim(ctx, failed.claim, failed.Error()))
+			unclaim, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			return errors.Join(failed.err, in.store.Unclaim(unclaim, failed.claim, failed.Error()))
 		}
 		if err != nil || !more {
 			return err

@@ -137,7 +137,10 @@ func (e *roundError) Unwrap() error { return e.err }
 // round does the work for one link once, whoever asks for it. No connection is
 // held while the target is asked; done runs in the transaction that confirms
 // the work, unless there is more.
+// It ends before the lease does, so that who lost the lease has stopped writing.
 func (in *Inbox) round(ctx context.Context, t lockstep.Target, k postgres.Key, done func(pgx.Tx) error) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, jobTimeout)
+	defer cancel()
 	claim, err := in.store.Claim(ctx, k, leaseTime)
 	if errors.Is(err, postgres.ErrNoProfile) {
 		return false, &roundError{claim, err}
@@ -217,7 +220,7 @@ type upkeepWorker struct {
 }
 
 func (w *upkeepWorker) Work(ctx context.Context, _ *river.Job[upkeepArgs]) error {
-	return errors.Join(postgres.Redact(w.in.sweep(ctx)), postgres.Redact(w.in.probe(ctx)))
+	return errors.Join(postgres.Redact(w.in.probe(ctx)), postgres.Redact(w.in.sweep(ctx)))
 }
 
 func (in *Inbox) sweep(ctx context.Context) error {
@@ -230,20 +233,30 @@ func (in *Inbox) sweep(ctx context.Context) error {
 		if len(keys) > 0 {
 			in.log.Info("took over lost jobs", "count", len(keys))
 		}
-		return in.enqueue(ctx, tx, keys)
+		held, err := in.store.Recheck(ctx, tx, limit)
+		if err != nil {
+			return err
+		}
+		return in.enqueue(ctx, tx, append(keys, held...))
 	})
 }
 
 func (in *Inbox) probe(ctx context.Context) error {
 	paused, err := in.store.Paused(ctx)
 	for _, name := range paused {
-		t, ok := in.targets[name]
-		if !ok || t.Check(ctx) != nil {
-			continue // still away; `status` says why it was paused
+		if t, ok := in.targets[name]; ok && works(ctx, t) {
+			err = errors.Join(err, in.resume(ctx, name))
 		}
-		err = errors.Join(err, in.resume(ctx, name))
 	}
 	return err
+}
+
+// works asks a paused target; `status` says why it was paused. One that hangs
+// must not keep the others paused.
+func works(ctx context.Context, t lockstep.Target) bool {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	return t.Check(ctx) == nil
 }
 
 func (in *Inbox) resume(ctx context.Context, target string) error {

@@ -238,3 +238,49 @@ func TestTimelineTellsWhatHappened(t *testing.T) {
 		}
 	}
 }
+
+// A version that comes while an older one is being refused is tried: the job
+// of the older one was live, so it made none of its own.
+func TestChangeDuringAFailureIsNotLost(t *testing.T) {
+	t.Parallel()
+	started, goOn := make(chan struct{}), make(chan struct{})
+	var calls atomic.Int32
+	s := newScripted(func() error {
+		if calls.Add(1) > 1 {
+			return nil
+		}
+		close(started)
+		<-goOn
+		return &lockstep.TargetError{Kind: lockstep.ErrInvalid, Err: errors.New("the name is not allowed")}
+	})
+	b := newBox(t, s)
+	b.accept(user("a", 1))
+	<-started
+	b.accept(user("a", 2))
+	b.eventually("the change is noted", `select coalesce((select desired = 2 from lockstep.customer_links), false)`)
+	close(goOn)
+	b.eventually("linked", isStatus, "user_a", "linked")
+	if c := live(t, s.Fake)["user_a"]; len(c) != 1 || c[0].FirstName != "Name2" {
+		t.Errorf("the target holds %+v", c)
+	}
+}
+
+// A conflict that somebody ended in the store's admin is looked at again.
+func TestHeldLinkIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	f := targettest.NewFake("fake")
+	b := newBox(t, f)
+	account, err := f.Put(t.Context(), targettest.Record{Customer: lockstep.Customer{Email: "a@example.test", Account: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.accept(user("a", 1))
+	b.eventually("conflict", isStatus, "user_a", "conflict")
+	if err := f.Delete(t.Context(), account.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.pool.Exec(t.Context(), `update lockstep.customer_links set updated_at = now() - interval '11 minutes'`); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("linked", isStatus, "user_a", "linked")
+}

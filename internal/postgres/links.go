@@ -205,28 +205,49 @@ func (s *Store) Unclaim(ctx context.Context, c Claim, reason string) error {
 	return nil
 }
 
-// Fail marks a link as given up, until the user changes or a person retries.
+// Fail marks a link as given up, until the user changes or a person retries. A
+// user who has changed since Claim is tried again by the sweep.
 func (s *Store) Fail(ctx context.Context, c Claim, reason string) error {
 	_, err := s.pool.Exec(ctx, `
 		with failed as (
-		  update lockstep.customer_links set lease_until = null, queued_at = null, status = 'failed', reason = $4, updated_at = now()
+		  update lockstep.customer_links set lease_until = null, queued_at = null, reason = $4, updated_at = now(),
+		    status = case when desired > $5 then 'pending' else 'failed' end
 		   where clerk_user_id = $1 and target = $2 and lease = $3 returning customer_id
 		)
 		insert into lockstep.history (clerk_user_id, target, customer_id, action, reason)
-		select $1, $2, customer_id, 'fail', $4 from failed`, c.UserID, c.Target, c.lease, reason)
+		select $1, $2, customer_id, 'fail', $4 from failed`, c.UserID, c.Target, c.lease, reason, c.seen)
 	if err != nil {
 		return fmt.Errorf("fail link: %w", err)
 	}
 	return nil
 }
 
+// Recheck bumps links that are held up and were last looked at a while ago:
+// whoever merges two customers in a store's admin tells nobody.
+func (s *Store) Recheck(ctx context.Context, tx pgx.Tx, limit int) ([]Key, error) {
+	rows, err := tx.Query(ctx, `
+		update lockstep.customer_links u set desired = u.desired + 1, queued_at = now(), updated_at = now()
+		  from (select clerk_user_id, target from lockstep.customer_links
+		         where status in ('conflict', 'waiting') and applied = desired and queued_at is null
+		           and updated_at < now() - interval '10 minutes'
+		         order by updated_at limit $1 for update skip locked) held
+		 where u.clerk_user_id = held.clerk_user_id and u.target = held.target
+		returning u.clerk_user_id, u.target, true`, limit)
+	if err != nil {
+		return nil, fmt.Errorf("recheck links: %w", err)
+	}
+	return needJob(rows)
+}
+
 // Overdue returns, and takes over, links with an unconfirmed change whose job
-// is lost: none is waiting, and no worker's lease runs.
+// is lost: none is waiting, and no worker's lease runs. Those of paused targets
+// can wait, and may be many.
 func (s *Store) Overdue(ctx context.Context, tx pgx.Tx, limit int) ([]Key, error) {
 	rows, err := tx.Query(ctx, `
 		update lockstep.customer_links u set queued_at = now(), updated_at = now()
 		  from (select clerk_user_id, target from lockstep.customer_links l
 		         where applied < desired and status <> 'failed'
+		           and target not in (select p.target from lockstep.targets p where p.paused_at is not null)
 		           and (lease_until is null or lease_until < now())
 		           and (queued_at is null or queued_at < now() - interval '5 seconds')
 		           and not exists (select 1 from lockstep.river_job j

@@ -125,15 +125,16 @@ begin
 end
 $lockstep$;
 
--- medusa_holder returns the live customer that carries the user's mark, the
--- oldest if somebody copied it, null for none.
+-- medusa_holder returns the live guest that carries the user's mark, the oldest
+-- if somebody copied it, null for none. Accounts do not count: Medusa's Store
+-- API lets whoever signs in write the metadata of the own customer.
 create or replace function lockstep.medusa_holder(p_user text) returns text
 language plpgsql volatile security definer set search_path = ''
 as $lockstep$
 begin
   return (
     select c.id from {{.Medusa}}.customer c
-    where c.metadata ->> 'clerk_user_id' = p_user and c.deleted_at is null
+    where c.metadata ->> 'clerk_user_id' = p_user and c.deleted_at is null and not c.has_account
     order by c.created_at, c.id
     limit 1);
 end

@@ -46,7 +46,7 @@ type Step struct {
 // Why a migration was refused.
 var (
 	ErrTransactionPooler = errors.New("migrations need a direct or session-mode connection: DATABASE_URL names a pooler in transaction mode (on Supabase use port 5432 instead of 6543)")
-	ErrForeignProfiles   = errors.New("public.profiles exists with another type of id than text: adopting such a table is not supported yet; rename it, or use another database")
+	ErrForeignProfiles   = errors.New("public.profiles exists and is not of Lockstep's making: adopting such a table is not supported yet; rename it, or use another database")
 )
 
 // Up applies what is missing. Running it again changes nothing, except that
@@ -153,15 +153,14 @@ func (m *Migrator) locked(ctx context.Context, f func(*pgx.Conn) error) error {
 }
 
 func refuseForeignProfiles(ctx context.Context, conn *pgx.Conn) error {
-	var idType string
-	err := conn.QueryRow(ctx, `select format_type(atttypid, atttypmod) from pg_attribute
-		where attrelid = to_regclass('public.profiles') and attname = 'id' and not attisdropped`).Scan(&idType)
+	var foreign bool
+	err := conn.QueryRow(ctx, `select to_regclass('public.profiles') is not null and count(*) < 2 from pg_attribute
+		where attrelid = to_regclass('public.profiles') and not attisdropped
+		  and (attname = 'id' and atttypid = 'text'::regtype or attname = 'clerk_updated_at')`).Scan(&foreign)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return nil
 	case err != nil:
 		return fmt.Errorf("look at public.profiles: %w", Redact(err))
-	case idType != "text":
+	case foreign:
 		return ErrForeignProfiles
 	}
 	return nil
@@ -184,7 +183,7 @@ func (m *Migrator) goose(f func(*goose.Provider) error) error {
 		return fmt.Errorf("read migrations: %w", err)
 	}
 	if err := f(p); err != nil {
-		return fmt.Errorf("migrate: %w", err)
+		return fmt.Errorf("migrate: %w", Redact(err))
 	}
 	return nil
 }
@@ -238,9 +237,9 @@ func (m *Migrator) functions(ctx context.Context, conn *pgx.Conn) error {
 	})
 }
 
-// indexes makes the look-ups on Medusa's table fast, outside any transaction:
-// Medusa goes on writing. Without them all works, slower, so a table that is
-// not there yet, or not ours, is no error.
+// indexes makes the look-ups on Medusa's table fast. Medusa's writes wait while
+// they are built. Without them all works, slower, so a table that is not there
+// yet, or not ours, is no error.
 func (m *Migrator) indexes(ctx context.Context, conn *pgx.Conn) error {
 	var result string
 	if err := conn.QueryRow(ctx, `select lockstep.medusa_indexes()`).Scan(&result); err != nil {
@@ -261,6 +260,5 @@ begin
   revoke all on all tables in schema lockstep from public;
   revoke all on all sequences in schema lockstep from public;
   revoke all on all functions in schema lockstep from public;
-  alter default privileges in schema lockstep revoke execute on functions from public;
 end
 $$`

@@ -119,15 +119,23 @@ func TestStatusListsSteps(t *testing.T) {
 
 func TestUpRefusesForeignProfiles(t *testing.T) {
 	t.Parallel()
-	db := testdb.Bare(t, standin.Options{})
-	m := migrator(t, db)
-	exec(t, m.Pool, `create table public.profiles (id uuid primary key)`)
-	before := dump(t, db)
-	if err := m.Up(t.Context()); !errors.Is(err, postgres.ErrForeignProfiles) {
-		t.Errorf("Up: %v", err)
-	}
-	if diff := cmp.Diff(before, dump(t, db)); diff != "" {
-		t.Errorf("a refused migration changed something:\n%s", diff)
+	for name, columns := range map[string]string{
+		"of Supabase's own recipe":     `id uuid primary key`,
+		"of a recipe with Clerk's ids": `id text primary key, username text not null, avatar_url text`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := testdb.Bare(t, standin.Options{})
+			m := migrator(t, db)
+			exec(t, m.Pool, `create table public.profiles (`+columns+`)`)
+			before := dump(t, db)
+			if err := m.Up(t.Context()); !errors.Is(err, postgres.ErrForeignProfiles) {
+				t.Errorf("Up: %v", err)
+			}
+			if diff := cmp.Diff(before, dump(t, db)); diff != "" {
+				t.Errorf("a refused migration changed something:\n%s", diff)
+			}
+		})
 	}
 }
 

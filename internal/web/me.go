@@ -12,7 +12,11 @@ import (
 // maxWait bounds ?wait=, so that a request ends before proxies give up on it.
 const maxWait = 10 * time.Second
 
-// waitStep is how often a waiting request looks at the links.
+// minWait is how long reading the links may take at least.
+const minWait = time.Second
+
+// waitStep is how soon a waiting request looks at the links again; later looks
+// are further apart.
 const waitStep = 50 * time.Millisecond
 
 // Me answers signed-in users about themselves.
@@ -138,26 +142,34 @@ func waitFor(text string) (time.Duration, error) {
 }
 
 // linksWithin reads the links, again and again until none is pending or the
-// time is up.
-func (m *Me) linksWithin(ctx context.Context, userID string, wait time.Duration) []lockstep.Link {
+// time is up; the last that could be read count.
+func (m *Me) linksWithin(ctx context.Context, userID string, wait time.Duration) (links []lockstep.Link) {
+	ctx, cancel := context.WithTimeout(ctx, max(wait, minWait))
+	defer cancel()
 	deadline := time.NewTimer(wait)
 	defer deadline.Stop()
-	for {
-		links, err := m.Links(ctx, userID)
-		settled := err == nil && !slices.ContainsFunc(links, func(l lockstep.Link) bool {
-			return l.Pending || l.Status == lockstep.StatusPending
-		})
-		if settled || wait <= 0 {
+	for pause := waitStep; ; pause = min(2*pause, 10*waitStep) {
+		if read, err := m.Links(ctx, userID); err == nil {
+			links = read
+			if !slices.ContainsFunc(links, unsettled) {
+				return links
+			}
+		}
+		if wait <= 0 {
 			return links
 		}
 		select {
-		case <-time.After(waitStep):
+		case <-time.After(pause):
 		case <-deadline.C:
 			return links
 		case <-ctx.Done():
 			return links
 		}
 	}
+}
+
+func unsettled(l lockstep.Link) bool {
+	return l.Status != lockstep.StatusFailed && (l.Pending || l.Status == lockstep.StatusPending)
 }
 
 // cors lets the configured origins call from a browser, and no other.

@@ -99,6 +99,7 @@ create table lockstep.customer_links (
   unique (target, customer_id)
 );
 create index customer_links_pending on lockstep.customer_links (target, updated_at) where applied < desired;
+create index customer_links_held on lockstep.customer_links (updated_at) where status in ('conflict', 'waiting');
 create index customer_links_blocked on lockstep.customer_links (target, blocked_by) where blocked_by is not null;
 comment on table lockstep.customer_links is 'Who is who: a user''s customer in each target, and whether it is up to date.';
 comment on column lockstep.customer_links.refused_phone is 'A number that the target would not take, since another customer has it: not tried again.';
