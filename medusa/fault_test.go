@@ -11,6 +11,7 @@ import (
 
 	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/internal/standin"
+	"github.com/lockstephq/lockstep/medusa"
 	"github.com/lockstephq/lockstep/targettest"
 )
 
@@ -277,5 +278,20 @@ func TestFault10Names(t *testing.T) {
 		and coalesce(a.mode, 'i') = 'i' and a.name not like 'p\_%'`)
 	if names != 0 {
 		t.Errorf("%d parameters are called like columns", names)
+	}
+}
+
+// Not the seed's, but Medusa's Store API lets whoever signs in write the own
+// metadata: a mark on an account is anybody's word.
+func TestMarkThatAShopperWrote(t *testing.T) {
+	t.Parallel()
+	s := openDefault(t)
+	forged := s.put(t, lockstep.Customer{UserID: "user_victim", Email: "mallory@example.test", Account: true})
+	c, err := medusa.NewDatabase(s.owner).Create(t.Context(), lockstep.Customer{UserID: "user_victim", Email: "victim@example.test"})
+	if err != nil || c.ID == forged || c.Email != "victim@example.test" || c.Account {
+		t.Errorf("created %+v, %v", c, err)
+	}
+	if r := s.get(t, forged); r.Email != "mallory@example.test" {
+		t.Errorf("the account was written: %+v", r.Customer)
 	}
 }
