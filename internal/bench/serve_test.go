@@ -30,6 +30,9 @@ const (
 // serveChild is `lockstep serve` until its standard input ends, which it does
 // even if the parent is killed.
 func serveChild(role string) error {
+	if role == string(emptyRole) {
+		return serveEmpty()
+	}
 	stopProfile, err := startProfile(os.Getenv(profileVariable), os.Getenv(nameVariable))
 	if err != nil {
 		return err
