@@ -50,6 +50,17 @@ type Target interface {
 	Release(ctx context.Context, now Customer) error
 }
 
+// Lister is a Target that can show all its customers: reconciling compares them
+// with the links, to find what no single look can, such as two customers that
+// carry one user.
+type Lister interface {
+	// List returns at most limit live customers (1 to 250), in an order of the
+	// target's own that does not change, beginning after the customer whose id is
+	// after; empty begins at the first. Fewer than limit means that there are no
+	// more. A customer made meanwhile may be missed, none comes twice.
+	List(ctx context.Context, after string, limit int) ([]Customer, error)
+}
+
 // Customer is a record in a target, reduced to the fields Lockstep owns.
 type Customer struct {
 	ID        string // the target's own id: "cus_…"
