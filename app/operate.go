@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/internal/inbox"
@@ -21,19 +22,38 @@ type (
 // ErrUnknownUser is a user without a profile.
 var ErrUnknownUser = postgres.ErrNoProfile
 
-func (a *App) migrator() *postgres.Migrator {
-	return &postgres.Migrator{Pool: a.pool, MedusaSchema: a.config.MedusaSchema, Log: a.log}
+// MigrateOptions are how a migration is run.
+type MigrateOptions struct {
+	LockTimeout time.Duration     // how long it waits for tables in use; 0 is five seconds
+	Progress    func(note string) // if set, is told what is done, and what cannot be given back
 }
 
-// MigrateUp brings the database up to date.
-func (a *App) MigrateUp(ctx context.Context) error { return a.migrator().Up(ctx) }
+func (a *App) migrator(o MigrateOptions) *postgres.Migrator {
+	return &postgres.Migrator{
+		Pool: a.pool, MedusaSchema: a.config.MedusaSchema, Log: a.log,
+		LockTimeout: o.LockTimeout, Progress: o.Progress,
+	}
+}
 
-// MigrateDown takes Lockstep out of the database; profiles stay.
-func (a *App) MigrateDown(ctx context.Context) error { return a.migrator().Down(ctx) }
+// MigrateUp brings the database up to date, and adopts a public.profiles that
+// is there.
+func (a *App) MigrateUp(ctx context.Context, o MigrateOptions) error { return a.migrator(o).Up(ctx) }
+
+// MigrateDown takes Lockstep out of the database; profiles stay, and an adopted
+// table becomes what it was, as far as that can be done.
+func (a *App) MigrateDown(ctx context.Context, o MigrateOptions) error {
+	return a.migrator(o).Down(ctx)
+}
+
+// ExportMigrations writes what MigrateUp would do as files for the Supabase CLI
+// into the folder dir, and returns their paths. It needs no database.
+func ExportMigrations(c Config, dir string) ([]string, error) {
+	return postgres.Export(dir, c.MedusaSchema, time.Now())
+}
 
 // MigrateStatus lists the steps of the schema.
 func (a *App) MigrateStatus(ctx context.Context) ([]MigrationStep, error) {
-	return a.migrator().Status(ctx)
+	return a.migrator(MigrateOptions{}).Status(ctx)
 }
 
 // Status reports how far each target is in step.

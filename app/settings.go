@@ -42,6 +42,7 @@ type Need int
 const (
 	NeedDatabase Need = iota // all commands but version, emulate and demo
 	NeedWeb                  // serve, in the roles all and web
+	NeedNothing              // migrate export
 )
 
 // known are the settings that a file may hold; the environment has the same
@@ -102,7 +103,7 @@ func LoadConfig(getenv func(string) string, need Need) (Config, error) {
 }
 
 func (s *settings) check(c Config, need Need) {
-	if _, err := postgres.ParseURL(c.DatabaseURL); err != nil {
+	if _, err := postgres.ParseURL(c.DatabaseURL); err != nil && need != NeedNothing {
 		s.wrong("DATABASE_URL", "%w: set it to your database's, such as postgres://user:password@host:5432/database", err)
 	}
 	if need == NeedWeb {

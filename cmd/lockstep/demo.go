@@ -190,7 +190,7 @@ func (d *demo) startLockstep(ctx context.Context, shops []app.ShopConfig) error 
 	if err != nil {
 		return err
 	}
-	if err := d.app.MigrateUp(ctx); err != nil {
+	if err := d.app.MigrateUp(ctx, app.MigrateOptions{}); err != nil {
 		return err
 	}
 	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))

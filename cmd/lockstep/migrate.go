@@ -3,6 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
 
 	"github.com/lockstephq/lockstep/app"
 	"github.com/spf13/cobra"
@@ -13,22 +17,31 @@ func newMigrate() *cobra.Command {
 		Use:   "migrate",
 		Short: "Bring the database up to date, or take Lockstep out of it",
 		RunE: func(_ *cobra.Command, _ []string) error {
-			return usageError{fmt.Errorf("type: lockstep migrate up, down or status")}
+			return usageError{fmt.Errorf("type: lockstep migrate up, down, status or export")}
 		},
 	}
-	c.AddCommand(newMigrateUp(), newMigrateDown(), newMigrateStatus())
+	c.AddCommand(newMigrateUp(), newMigrateDown(), newMigrateStatus(), newMigrateExport())
 	return c
 }
 
 func newMigrateUp() *cobra.Command {
-	return &cobra.Command{
+	var lockTimeout time.Duration
+	c := &cobra.Command{
 		Use:   "up",
-		Short: "Make the tables and functions that Lockstep needs",
-		Args:  exactly(0, "migrate up"),
+		Short: "Make the tables and functions that Lockstep needs; adopt public.profiles",
+		Long: `Make the tables and functions that Lockstep needs, and carry a public.profiles
+of another making over: all of it, or nothing, in which case what stands in the
+way is named, with what to type. Tables that change are locked meanwhile.`,
+		Args: exactly(0, "migrate up"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return migrate(c, (*app.App).MigrateUp, "The database is up to date.")
+			if lockTimeout < time.Millisecond {
+				return usageError{fmt.Errorf("--lock-timeout must be at least 1ms, such as 30s")}
+			}
+			return migrate(c, (*app.App).MigrateUp, app.MigrateOptions{LockTimeout: lockTimeout}, "The database is up to date.")
 		},
 	}
+	c.Flags().DurationVar(&lockTimeout, "lock-timeout", 5*time.Second, "give up if a table is in use for longer; whoever wants it meanwhile waits as long")
+	return c
 }
 
 func newMigrateDown() *cobra.Command {
@@ -41,7 +54,7 @@ func newMigrateDown() *cobra.Command {
 			if !yes {
 				return usageError{fmt.Errorf("this forgets who is who in every store; if you mean it, type: lockstep migrate down --yes")}
 			}
-			return migrate(c, (*app.App).MigrateDown, "Lockstep is out of the database. A public.profiles with rows stays, and so do the customers in your stores.")
+			return migrate(c, (*app.App).MigrateDown, app.MigrateOptions{}, "Lockstep is out of the database. A public.profiles with rows stays, and so do the customers in your stores.")
 		},
 	}
 	c.Flags().BoolVar(&yes, "yes", false, "really remove all links")
@@ -75,15 +88,101 @@ func newMigrateStatus() *cobra.Command {
 	}
 }
 
-func migrate(c *cobra.Command, run func(*app.App, context.Context) error, done string) error {
+func newMigrateExport() *cobra.Command {
+	var dir string
+	c := &cobra.Command{
+		Use:   "export",
+		Short: "Write what `migrate up` would do as files for the Supabase CLI",
+		Long: `Write what ` + "`migrate up`" + ` would do as files for ` + "`supabase db push`" + `, later than any
+that are there. What an earlier export has written is not written again. The
+files are listed on standard output; no database is needed.`,
+		Args: exactly(0, "migrate export --dir supabase/migrations"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if dir == "" {
+				return usageError{fmt.Errorf("--dir is missing; type: lockstep migrate export --dir supabase/migrations")}
+			}
+			config, err := app.LoadConfig(os.Getenv, app.NeedNothing)
+			if err != nil {
+				return err
+			}
+			paths, err := app.ExportMigrations(config, dir)
+			for _, p := range paths {
+				fmt.Fprintln(c.OutOrStdout(), p)
+			}
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.ErrOrStderr(), "%d files are new. To run them, type: supabase db push\n", len(paths))
+			return nil
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "the folder of your migrations, supabase/migrations")
+	return c
+}
+
+func migrate(c *cobra.Command, run func(*app.App, context.Context, app.MigrateOptions) error, o app.MigrateOptions, done string) error {
 	a, err := open(c, app.NeedDatabase, quiet(c))
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	if err := run(a, c.Context()); err != nil {
+	p := startPhases(c.ErrOrStderr())
+	defer p.stop()
+	o.Progress = p.next
+	if err := run(a, c.Context(), o); err != nil {
 		return err
 	}
+	p.stop()
 	fmt.Fprintln(c.ErrOrStderr(), done)
 	return nil
+}
+
+// phases tell a person what goes on, with the time since the start, and that it
+// still goes on.
+type phases struct {
+	out   io.Writer
+	start time.Time
+	mu    sync.Mutex
+	last  string
+	quit  chan struct{}
+	stop  func()
+}
+
+// stillEvery is how often a long phase is mentioned again.
+const stillEvery = 5 * time.Second
+
+func startPhases(out io.Writer) *phases {
+	p := &phases{out: out, start: time.Now(), quit: make(chan struct{})}
+	p.stop = sync.OnceFunc(func() { close(p.quit) })
+	go p.remind()
+	return p
+}
+
+// next begins a phase.
+func (p *phases) next(what string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = what
+	p.print(what)
+}
+
+func (p *phases) print(what string) {
+	fmt.Fprintf(p.out, "%7.1fs  %s\n", time.Since(p.start).Seconds(), what)
+}
+
+func (p *phases) remind() {
+	tick := time.NewTicker(stillEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.quit:
+			return
+		case <-tick.C:
+			p.mu.Lock()
+			if p.last != "" {
+				p.print("still " + p.last)
+			}
+			p.mu.Unlock()
+		}
+	}
 }

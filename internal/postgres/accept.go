@@ -86,7 +86,7 @@ with batch as (
     updated_at = case when (p.username, p.avatar_url, p.email, p.email_verified, p.first_name, p.last_name, p.phone, p.phone_verified, p.banned)
       is distinct from (excluded.username, excluded.avatar_url, excluded.email, excluded.email_verified, excluded.first_name,
         excluded.last_name, excluded.phone, excluded.phone_verified, excluded.banned) then now() else p.updated_at end
-   where p.deleted_at is null and p.clerk_updated_at <= excluded.clerk_updated_at
+   where p.deleted_at is null and coalesce(p.clerk_updated_at, '-infinity') <= excluded.clerk_updated_at
   returning p.id, p.updated_at = now() as changed
 ), deleted as (
   insert into public.profiles as p (id, username, deleted_at)

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strings"
 	"text/template"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -27,7 +29,11 @@ var migrations embed.FS
 var medusaSQL string
 
 // migrateLock keeps two migrations of one database from running at once.
-const migrateLock = 0x6c6f636b73746570 // "lockstep"
+const migrateLock = 0x6c6f636b73746570 // "lockstep", as in adopt/adopted.sql
+
+// defaultLockTimeout is how long a migration waits for a table that others use.
+// Whoever wants the table after it waits too, so it must be short.
+const defaultLockTimeout = 5 * time.Second
 
 // Migrator brings a database up to what this version of Lockstep needs, or
 // takes Lockstep out of it again. It needs a direct or session-mode connection.
@@ -35,6 +41,8 @@ type Migrator struct {
 	Pool         *pgxpool.Pool
 	MedusaSchema string // where Medusa's tables are, or will be
 	Log          *slog.Logger
+	LockTimeout  time.Duration     // 0 is five seconds
+	Progress     func(note string) // if set, is told what is done, and what could not be given back
 }
 
 // Step is one part of the schema.
@@ -46,49 +54,67 @@ type Step struct {
 // Why a migration was refused.
 var (
 	ErrTransactionPooler = errors.New("migrations need a direct or session-mode connection: DATABASE_URL names a pooler in transaction mode (on Supabase use port 5432 instead of 6543)")
-	ErrForeignProfiles   = errors.New("public.profiles exists and is not of Lockstep's making: adopting such a table is not supported yet; rename it, or use another database")
+	ErrLocked            = errors.New("another session uses a table that must change, and did not let go in time; nothing was changed: try again when it is quieter, or type: lockstep migrate up --lock-timeout 1m")
 )
 
-// Up applies what is missing. Running it again changes nothing, except that
-// Medusa's functions follow MedusaSchema.
+// Up applies what is missing and adopts a public.profiles of another making: all
+// of it, or nothing. An error of type *RefusedError says what stands in the way.
+// Running it again changes nothing, except that Medusa's functions follow
+// MedusaSchema.
 func (m *Migrator) Up(ctx context.Context) error {
-	return m.locked(ctx, func(conn *pgx.Conn) error {
-		if err := refuseForeignProfiles(ctx, conn); err != nil {
-			return err
+	err := m.locked(ctx, func(s session) error {
+		for _, part := range []struct {
+			note string
+			run  func(context.Context, session) error
+		}{
+			{"", m.adopt},
+			{"making Lockstep's tables", m.own},
+			{"making the job engine's tables", m.river},
+			{"making Medusa's functions", m.functions},
+		} {
+			m.note(part.note)
+			if err := part.run(ctx, s); err != nil {
+				return err
+			}
 		}
-		if _, err := conn.Exec(ctx, `create schema if not exists `+Schema); err != nil {
-			return fmt.Errorf("create schema %s: %w", Schema, Redact(err))
-		}
-		if err := m.goose(func(p *goose.Provider) error { _, err := p.Up(ctx); return err }); err != nil {
-			return err
-		}
-		if err := m.river(ctx); err != nil {
-			return err
-		}
-		if err := m.functions(ctx, conn); err != nil {
-			return err
-		}
-		return m.indexes(ctx, conn)
+		return nil
 	})
+	if err != nil {
+		return err
+	}
+	m.note("making Medusa's indexes") // apart: they may take long, and all works without them
+	return m.locked(ctx, func(s session) error { return m.indexes(ctx, s) })
+}
+
+func (m *Migrator) note(text string) {
+	if m.Progress != nil && text != "" {
+		m.Progress(text)
+	}
 }
 
 // Down removes schema lockstep, with all links and jobs, and the two functions
-// in public. A public.profiles that holds rows stays. Running it again changes
-// nothing.
+// in public, and gives an adopted public.profiles back as far as that can be
+// done; Progress is told what cannot. A public.profiles that holds rows stays.
+// Running it again changes nothing.
 func (m *Migrator) Down(ctx context.Context) error {
-	return m.locked(ctx, func(conn *pgx.Conn) error {
+	return m.locked(ctx, func(s session) error {
 		var there bool
-		if err := conn.QueryRow(ctx, `select to_regnamespace($1) is not null`, Schema).Scan(&there); err != nil || !there {
+		if err := s.tx.QueryRow(ctx, `select to_regnamespace($1) is not null`, Schema).Scan(&there); err != nil || !there {
 			return Redact(err)
 		}
-		if err := m.goose(func(p *goose.Provider) error { _, err := p.DownTo(ctx, 0); return err }); err != nil {
+		_, err := s.tx.Exec(ctx, `
+			drop function if exists public.create_medusa_customer(text, text, text);
+			drop function if exists public.update_medusa_customer(text, text, text, text)`)
+		if err != nil {
+			return fmt.Errorf("drop Medusa's functions: %w", Redact(err))
+		}
+		if err := m.giveBack(ctx, s); err != nil {
 			return err
 		}
-		_, err := conn.Exec(ctx, `
-			drop function if exists public.create_medusa_customer(text, text, text);
-			drop function if exists public.update_medusa_customer(text, text, text, text);
-			drop schema if exists `+Schema+` cascade`)
-		if err != nil {
+		if err := goosed(s.db(), func(p *goose.Provider) error { _, err := p.DownTo(ctx, 0); return err }); err != nil {
+			return err
+		}
+		if _, err := s.tx.Exec(ctx, `drop schema if exists `+Schema+` cascade`); err != nil {
 			return fmt.Errorf("drop schema %s: %w", Schema, Redact(err))
 		}
 		return nil
@@ -97,30 +123,28 @@ func (m *Migrator) Down(ctx context.Context) error {
 
 // Status lists the steps and whether each is applied.
 func (m *Migrator) Status(ctx context.Context) (steps []Step, err error) {
-	var exists, functions bool
+	var own, adopted, functions bool
 	err = m.Pool.QueryRow(ctx, `select to_regclass('lockstep.migrations') is not null,
-		to_regprocedure('lockstep.medusa_check()') is not null`).Scan(&exists, &functions)
+		to_regclass('lockstep.adopted') is not null, to_regprocedure('lockstep.medusa_check()') is not null`).Scan(&own, &adopted, &functions)
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", Redact(err))
 	}
-	applied := map[int64]bool{}
-	if exists {
-		rows, err := m.Pool.Query(ctx, `select version_id from lockstep.migrations where is_applied`)
-		if err != nil {
-			return nil, fmt.Errorf("read migrations: %w", Redact(err))
-		}
-		versions, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-		if err != nil {
-			return nil, fmt.Errorf("read migrations: %w", Redact(err))
-		}
-		for _, v := range versions {
-			applied[v] = true
-		}
+	versions, err := list[int64](ctx, m.Pool, own, `select version_id from lockstep.migrations where is_applied`)
+	if err != nil {
+		return nil, err
 	}
-	err = m.goose(func(p *goose.Provider) error {
+	names, err := list[string](ctx, m.Pool, adopted, `select name from lockstep.adopted where kind = 'step'`)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range adoptionSteps() { // a database made before there was adoption needs none
+		steps = append(steps, Step{name, slices.Contains(names, name) || slices.Contains(versions, 1)})
+	}
+	var db *sql.DB = stdlib.OpenDBFromPool(m.Pool)
+	defer func() { _ = db.Close() }() // closes nothing of the pool's
+	err = goosed(db, func(p *goose.Provider) error {
 		for _, src := range p.ListSources() {
-			name := strings.TrimSuffix(src.Path, ".sql")
-			steps = append(steps, Step{name, applied[src.Version]})
+			steps = append(steps, Step{strings.TrimSuffix(src.Path, ".sql"), slices.Contains(versions, src.Version)})
 		}
 		return nil
 	})
@@ -131,43 +155,29 @@ func (m *Migrator) Status(ctx context.Context) (steps []Step, err error) {
 	return append(steps, Step{"job engine", jobs}, Step{"functions", functions}), err
 }
 
-// locked runs f while no other migration runs on the database.
-func (m *Migrator) locked(ctx context.Context, f func(*pgx.Conn) error) error {
-	if TransactionPooler(m.Pool.Config().ConnConfig) {
-		return ErrTransactionPooler
+// list reads a column of a table, if it exists.
+func list[T any](ctx context.Context, pool *pgxpool.Pool, exists bool, query string) ([]T, error) {
+	if !exists {
+		return nil, nil
 	}
-	conn, err := m.Pool.Acquire(ctx)
+	rows, err := pool.Query(ctx, query)
 	if err != nil {
-		return fmt.Errorf("database: %w", Redact(err))
+		return nil, fmt.Errorf("read migrations: %w", Redact(err))
 	}
-	defer conn.Release()
-	if _, err := conn.Exec(ctx, `select pg_advisory_lock($1)`, int64(migrateLock)); err != nil {
-		return fmt.Errorf("wait for other migrations: %w", Redact(err))
+	out, err := pgx.CollectRows(rows, pgx.RowTo[T])
+	if err != nil {
+		return nil, fmt.Errorf("read migrations: %w", Redact(err))
 	}
-	defer func() {
-		if _, err := conn.Exec(context.WithoutCancel(ctx), `select pg_advisory_unlock($1)`, int64(migrateLock)); err != nil {
-			m.Log.Warn("unlock migrations", "error", Redact(err)) // it ends with the connection
-		}
-	}()
-	return f(conn.Conn())
+	return out, nil
 }
 
-func refuseForeignProfiles(ctx context.Context, conn *pgx.Conn) error {
-	var foreign bool
-	err := conn.QueryRow(ctx, `select to_regclass('public.profiles') is not null and count(*) < 2 from pg_attribute
-		where attrelid = to_regclass('public.profiles') and not attisdropped
-		  and (attname = 'id' and atttypid = 'text'::regtype or attname = 'clerk_updated_at')`).Scan(&foreign)
-	switch {
-	case err != nil:
-		return fmt.Errorf("look at public.profiles: %w", Redact(err))
-	case foreign:
-		return ErrForeignProfiles
-	}
-	return nil
+// own applies the files in migrations.
+func (m *Migrator) own(ctx context.Context, s session) error {
+	return goosed(s.db(), func(p *goose.Provider) error { _, err := p.Up(ctx); return err })
 }
 
-// goose runs f on a provider whose version table lies in our schema.
-func (m *Migrator) goose(f func(*goose.Provider) error) error {
+// goosed runs f on a provider whose version table lies in our schema.
+func goosed(db *sql.DB, f func(*goose.Provider) error) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
@@ -176,8 +186,6 @@ func (m *Migrator) goose(f func(*goose.Provider) error) error {
 	if err != nil {
 		return err
 	}
-	var db *sql.DB = stdlib.OpenDBFromPool(m.Pool)
-	defer func() { _ = db.Close() }() // closes nothing of the pool's
 	p, err := goose.NewProvider("", db, files, goose.WithStore(table), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
@@ -192,16 +200,44 @@ func (m *Migrator) riverMigrator() (*rivermigrate.Migrator[pgx.Tx], error) {
 	return rivermigrate.New(riverpgxv5.New(m.Pool), &rivermigrate.Config{Schema: Schema, Logger: m.Log})
 }
 
-func (m *Migrator) river(ctx context.Context) error {
+// river makes the job engine's tables. Its migrations want a commit between
+// adding a state and using it; jobStates spares it.
+func (m *Migrator) river(ctx context.Context, s session) error {
 	migrator, err := m.riverMigrator()
 	if err != nil {
 		return fmt.Errorf("job engine: %w", err)
 	}
-	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+	existing, err := migrator.ExistingVersionsTx(ctx, s.tx)
+	if err == nil && len(existing) < beforeJobStates {
+		if _, err = migrator.MigrateTx(ctx, s.tx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{TargetVersion: beforeJobStates}); err == nil {
+			_, err = s.tx.Exec(ctx, jobStates)
+		}
+	}
+	if err == nil {
+		_, err = migrator.MigrateTx(ctx, s.tx, rivermigrate.DirectionUp, nil)
+	}
+	if err != nil {
 		return fmt.Errorf("migrate the job engine: %w", Redact(err))
 	}
 	return nil
 }
+
+// jobStates runs after the job engine's migration beforeJobStates, on its empty
+// table. PostgreSQL refuses a value added to an enum until it is committed, but
+// not one that the enum was made with, so "alter type … add value if not exists"
+// of the next migration must find the value there.
+const (
+	beforeJobStates = 3
+	jobStates       = `
+alter table lockstep.river_job drop constraint finalized_or_finalized_at_null, alter column state drop default,
+  alter column state type text;
+drop type lockstep.river_job_state;
+create type lockstep.river_job_state as enum
+  ('available', 'cancelled', 'completed', 'discarded', 'pending', 'retryable', 'running', 'scheduled');
+alter table lockstep.river_job alter column state type lockstep.river_job_state using state::lockstep.river_job_state,
+  alter column state set default 'available', add constraint finalized_or_finalized_at_null check (true);
+`
+)
 
 func (m *Migrator) riverApplied(ctx context.Context) (bool, error) {
 	migrator, err := m.riverMigrator()
@@ -217,32 +253,35 @@ func (m *Migrator) riverApplied(ctx context.Context) (bool, error) {
 
 // functions makes Medusa's functions and closes everything the schema holds to
 // others; the job engine's tables included, whatever it adds in later versions.
-func (m *Migrator) functions(ctx context.Context, conn *pgx.Conn) error {
-	t, err := template.New("medusa.sql").Option("missingkey=error").Parse(medusaSQL)
+func (m *Migrator) functions(ctx context.Context, s session) error {
+	sql, err := functionsSQL(m.MedusaSchema)
 	if err != nil {
 		return err
 	}
-	var sql strings.Builder
-	if err := t.Execute(&sql, map[string]string{"Medusa": pgx.Identifier{m.MedusaSchema}.Sanitize()}); err != nil {
-		return err
+	if _, err := s.tx.Exec(ctx, sql); err != nil {
+		return fmt.Errorf("make Medusa's functions: %w", Redact(err))
 	}
-	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, sql.String()); err != nil {
-			return fmt.Errorf("make Medusa's functions: %w", Redact(err))
-		}
-		if _, err := tx.Exec(ctx, closeSchema); err != nil {
-			return fmt.Errorf("close schema %s: %w", Schema, Redact(err))
-		}
-		return nil
-	})
+	return nil
+}
+
+func functionsSQL(medusaSchema string) (string, error) {
+	t, err := template.New("medusa.sql").Option("missingkey=error").Parse(medusaSQL)
+	if err != nil {
+		return "", err
+	}
+	var sql strings.Builder
+	if err := t.Execute(&sql, map[string]string{"Medusa": pgx.Identifier{medusaSchema}.Sanitize()}); err != nil {
+		return "", err
+	}
+	return sql.String() + closeSchema, nil
 }
 
 // indexes makes the look-ups on Medusa's table fast. Medusa's writes wait while
 // they are built. Without them all works, slower, so a table that is not there
 // yet, or not ours, is no error.
-func (m *Migrator) indexes(ctx context.Context, conn *pgx.Conn) error {
+func (m *Migrator) indexes(ctx context.Context, s session) error {
 	var result string
-	if err := conn.QueryRow(ctx, `select lockstep.medusa_indexes()`).Scan(&result); err != nil {
+	if err := s.tx.QueryRow(ctx, `select lockstep.medusa_indexes()`).Scan(&result); err != nil {
 		return fmt.Errorf("make Medusa's indexes: %w", Redact(err))
 	}
 	m.Log.Info("indexes on Medusa's customers", "result", result)
@@ -261,4 +300,5 @@ begin
   revoke all on all sequences in schema lockstep from public;
   revoke all on all functions in schema lockstep from public;
 end
-$$`
+$$;
+`

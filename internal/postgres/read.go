@@ -10,14 +10,16 @@ import (
 	"github.com/lockstephq/lockstep"
 )
 
-const profileColumns = `id, username, coalesce(avatar_url, ''), coalesce(email, ''), email_verified,
-	coalesce(first_name, ''), coalesce(last_name, ''), coalesce(phone, ''), phone_verified, banned,
+// profileColumns read an adopted table too, which may hold null where a fresh
+// one cannot.
+const profileColumns = `id, coalesce(username, ''), coalesce(avatar_url, ''), coalesce(email, ''), coalesce(email_verified, false),
+	coalesce(first_name, ''), coalesce(last_name, ''), coalesce(phone, ''), coalesce(phone_verified, false), coalesce(banned, false),
 	coalesce(medusa_customer_id, ''), nullif(clerk_updated_at, '-infinity'), deleted_at, created_at, updated_at`
 
 func scanProfile(p *lockstep.Profile) []any {
 	return []any{&p.ID, &p.Username, &p.AvatarURL, &p.Email, &p.EmailVerified,
 		&p.FirstName, &p.LastName, &p.Phone, &p.PhoneVerified, &p.Banned,
-		&p.MedusaCustomerID, orZero(&p.ClerkUpdatedAt), orZero(&p.DeletedAt), &p.CreatedAt, &p.UpdatedAt}
+		&p.MedusaCustomerID, orZero(&p.ClerkUpdatedAt), orZero(&p.DeletedAt), orZero(&p.CreatedAt), orZero(&p.UpdatedAt)}
 }
 
 const linkColumns = `clerk_user_id, target, coalesce(customer_id, ''), coalesce(email, ''), coalesce(refused_phone, ''), status, reason,

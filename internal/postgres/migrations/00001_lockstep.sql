@@ -1,5 +1,5 @@
--- The application's table of profiles and Lockstep's own schema, for a
--- database that has neither. Works on plain PostgreSQL and on Supabase, as the
+-- The application's table of profiles and Lockstep's own schema. A table that is
+-- there already was adopted before (folder adopt). Works on plain PostgreSQL and on Supabase, as the
 -- role that will own the objects (on Supabase: postgres, which is no superuser).
 
 -- +goose Up
@@ -162,12 +162,18 @@ alter table lockstep.checkpoints enable row level security;
 drop view lockstep.shopify_customer_links;
 drop table lockstep.checkpoints, lockstep.buckets, lockstep.targets, lockstep.history, lockstep.customer_links, lockstep.deliveries;
 
--- Customer data is nobody's to throw away: a table with rows stays.
+-- Customer data is nobody's to throw away: a table with rows stays, and so does
+-- one that was there before.
 -- +goose StatementBegin
 do $$
+declare
+  v_adopted boolean := false;
 begin
-  if exists (select 1 from public.profiles) then
-    raise notice 'public.profiles has rows and stays';
+  if to_regclass('lockstep.adopted') is not null then
+    execute $q$select exists (select from lockstep.adopted where kind = 'table')$q$ into v_adopted;
+  end if;
+  if v_adopted or exists (select from public.profiles) then
+    raise notice 'public.profiles stays';
   else
     drop table public.profiles;
   end if;
