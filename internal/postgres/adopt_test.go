@@ -329,6 +329,10 @@ func TestAdoptedFunctionsTakeClerksIDs(t *testing.T) {
 		`select public.label(p) from public.profiles p where id = 'user_2abc'`:                   "ada x",
 		`select username from public.mine() where id = 'user_2abc'`:                              "ada",
 		`select (public.first_profile()).username`:                                               "user 1",
+		`select public.visits_of('user_2abc')::text`:                                             "1",
+		`select public.is_regular('user_2abc')::text`:                                            "false",
+		`select obj_description('public.is_regular(text,int)'::regprocedure)`:                    "Often here.",
+		`select has_function_privilege('anon', 'public.is_regular(text,int)', 'execute')::text`:  "false",
 		`select public.people_count()::text`:                                                     "51",
 		`select obj_description('public.name_of(text)'::regprocedure)`:                           "Of the uuid.",
 		`select has_function_privilege('service_role', 'public.name_of(text)', 'execute')::text`: "true",
@@ -337,7 +341,17 @@ func TestAdoptedFunctionsTakeClerksIDs(t *testing.T) {
 			t.Errorf("%s: %q, want %q", sql, got, want)
 		}
 	}
-	if n, state := as(t, pool, "authenticated", "user_2abc", `select from public.visits`); n != 0 || state != denied {
-		t.Logf("%d rows, %q", n, state)
+	for _, tt := range []struct {
+		sub, sql, state string
+		rows            int64
+	}{
+		{"user_2abc", `select 1 from public.visits where user_id = 'user_2abc'`, "", 1},
+		{"user_2abc", `insert into public.visits (user_id) values ('user_2abc')`, denied, 0}, // no regular
+		{"00000000-0000-4000-8000-000000000013", `insert into public.visits (user_id) values ('00000000-0000-4000-8000-000000000013')`, "", 1},
+		{"user_2abc", `select public.am_i_regular()`, "", 1},
+	} {
+		if n, state := as(t, pool, "authenticated", tt.sub, tt.sql); n != tt.rows || state != tt.state {
+			t.Errorf("%s: %s: %d rows, %q", tt.sub, tt.sql, n, state)
+		}
 	}
 }

@@ -20,7 +20,7 @@ create table if not exists lockstep.adopted (
 );
 alter table lockstep.adopted enable row level security;
 comment on table lockstep.adopted is 'What adoption changed in public.profiles and around it: definitions only, for `migrate down` to give back.';
-comment on column lockstep.adopted.rel is 'The table, for a column.';
+comment on column lockstep.adopted.rel is 'For a column its table, for a function what adoption made of its signature.';
 comment on column lockstep.adopted.definition is 'The statement that makes the object as it was.';
 comment on column lockstep.adopted.attributes is 'Its owner, grants, comments and the like, as statements.';
 comment on column lockstep.adopted.became is 'The definition after adoption: what differs from it has been changed since by somebody else.';

@@ -22,6 +22,9 @@ as $lockstep$
           union all
           select 'foreign key', 'pg_catalog.pg_constraint'::regclass, k.key, 0, 1000 from lockstep.adopt_keys() k) x
    order by x.depth, 4;
+  update lockstep.adopted a set rel = r.signature, became = r.definition
+    from lockstep.adopt_retyped() r
+   where a.step = p_step and a.kind = 'function' and a.name = pg_describe_object('pg_catalog.pg_proc'::regclass, r.function, 0);
   insert into lockstep.adopted (step, kind, name, definition, attributes)
   select p_step, 'spelling', s.name, s.definition, s.again from lockstep.adopt_spellings() s
 $lockstep$;
@@ -125,7 +128,6 @@ language plpgsql set search_path = ''
 as $lockstep$
 declare
   v lockstep.adopted;
-  v_sql text;
 begin
   perform set_config('check_function_bodies', 'off', true); -- a body in quotes may rely on its caller's search_path
   for v in
@@ -133,16 +135,13 @@ begin
      where a.step = p_step and a.kind in ('view', 'policy', 'function', 'trigger', 'rule', 'publication', 'generated', 'foreign key')
      order by a.depth, a.n
   loop
-    v_sql := v.definition;
-    if not p_back and (v.kind <> 'function' or v_sql ~ 'BEGIN ATOMIC') then
-      v_sql := lockstep.adopt_rewrite(v_sql);
-    end if;
-    if v.kind = 'function' and not p_back then
-      v := lockstep.adopt_signature(v, v_sql);
-      v_sql := v.definition;
+    if not p_back and v.kind = 'function' then
+      v := lockstep.adopt_refit(v);
+    elsif not p_back then
+      v.definition := lockstep.adopt_rewrite(v.definition);
     end if;
     if v.kind <> 'generated' then
-      perform lockstep.adopt_try(v_sql, v.name,
+      perform lockstep.adopt_try(v.definition, v.name,
         'it does not fit the changed key: change it so that it compares text, or drop it and make it anew after the migration');
     end if;
     if v.attributes <> '' then
@@ -162,32 +161,51 @@ begin
     from lockstep.adopt_spellings() s where a.step = p_step and a.kind = 'spelling' and a.name = s.name;
   update lockstep.adopted a set became = lockstep.adopt_definition(d.kind, d.objid, d.objsubid)
     from lockstep.adopt_dependants() d
-   where a.step = p_step and a.kind = d.kind and pg_describe_object(d.classid, d.objid, d.objsubid) in
-         (a.name, case a.kind when 'function' then regexp_replace(a.name, '\muuid\M', 'text', 'g') end);
+   where a.step = p_step and a.kind = d.kind
+     and case when a.kind = 'function' and a.rel is not null then d.objid = to_regprocedure(a.rel)
+              else a.name = pg_describe_object(d.classid, d.objid, d.objsubid) end;
 end
 $lockstep$;
 
--- adopt_signature returns the function as it can be made: as it was, or with
--- text in place of uuid in its arguments and result.
-create or replace function lockstep.adopt_signature(p_function lockstep.adopted, p_sql text) returns lockstep.adopted
+-- adopt_refit returns the function as it can be made: as it was, or with text in
+-- place of uuid in its arguments and result.
+create or replace function lockstep.adopt_refit(v lockstep.adopted) returns lockstep.adopted
 language plpgsql set search_path = ''
 as $lockstep$
 declare
-  v_was text := regexp_replace(p_function.name, '^\w+ ', '');
-  v_head text := split_part(p_sql, 'BEGIN ATOMIC', 1);
+  v_was text := regexp_replace(v.name, '^\w+ ', ''); -- "function public.f(uuid)"
+  v_head text;
 begin
-  begin
-    execute p_sql;
-    raise exception using errcode = 'LK000'; -- it can be made; undo
-  exception
-    when sqlstate 'LK000' then
-      p_function.definition := p_sql;
-    when syntax_error_or_access_rule_violation then
-      p_function.definition := regexp_replace(v_head, '\muuid\M', 'text', 'g') || substr(p_sql, length(v_head) + 1);
-      p_function.attributes := replace(p_function.attributes, v_was, regexp_replace(v_was, '\muuid\M', 'text', 'g'));
-  end;
-  return p_function;
+  v.definition := lockstep.adopt_rewrite(coalesce(v.became, v.definition));
+  if v.rel is null then
+    begin
+      execute v.definition;
+      raise exception using errcode = 'LK000'; -- it can be made: undo that
+    exception
+      when sqlstate 'LK000' then null;
+      when syntax_error_or_access_rule_violation then
+        v_head := split_part(v.definition, 'BEGIN ATOMIC', 1);
+        v.definition := regexp_replace(v_head, '\muuid\M', 'text', 'g') || substr(v.definition, length(v_head) + 1);
+        v.rel := regexp_replace(v_was, '\muuid\M', 'text', 'g');
+        update lockstep.adopted a set rel = v.rel where a.n = v.n;
+    end;
+  end if;
+  v.attributes := replace(v.attributes, v_was, coalesce(v.rel, v_was));
+  return v;
 end
+$lockstep$;
+
+-- adopt_is_due: a type changes, or something asks for auth.uid(); on the way
+-- back, something was changed that can become what it was.
+create or replace function lockstep.adopt_is_due(p_step text, p_back boolean) returns boolean
+language sql stable set search_path = ''
+as $lockstep$
+  select exists (select from lockstep.adopted a where a.step = p_step and a.kind = 'column' and a.became like '% type %')
+      or not p_back and (
+           exists (select from lockstep.adopted a where a.step = p_step and a.kind <> 'column' and a.definition ~ '\mauth\.uid\(\)')
+           or exists (select from lockstep.adopt_bodies() b where b.source ~* '\mauth\.uid\(\)'))
+      or p_back and exists (select from lockstep.adopted a
+           where a.step = 'change_profiles_id_to_text' and a.kind not in ('step', 'column') and a.became <> a.definition)
 $lockstep$;
 
 -- adopt_convert does it all, and gives the planner statistics anew.
@@ -202,22 +220,26 @@ begin
   end loop;
   perform lockstep.adopt_plan(p_step, p_back);
   perform lockstep.adopt_save(p_step);
-  if exists (select from lockstep.adopted a where a.step = p_step and (a.kind = 'column' and a.became like '% type %'
-               or not p_back and a.kind <> 'column' and a.definition ~ '\mauth\.uid\(\)')) then
-    if p_back then
-      perform lockstep.adopt_recall(p_step);
-    end if;
-    perform lockstep.adopt_clear();
-    perform lockstep.adopt_alter(p_step);
-    perform lockstep.adopt_note('making anew what hung on the key');
-    perform lockstep.adopt_rebuild(p_step, p_back);
-    for v in select a.rel, string_agg(quote_ident(a.name), ', ') as names from lockstep.adopted a
-              where a.step = p_step and a.kind = 'column' group by a.rel loop
-      execute format('analyze %s (%s)', v.rel, v.names);
-    end loop;
-  else -- the key is what it shall be, and all that hangs on it fits
+  if not lockstep.adopt_is_due(p_step, p_back) then -- all that hangs on the key fits
     delete from lockstep.adopted a where a.step = p_step and a.kind not in ('step', 'column');
     perform lockstep.adopt_alter(p_step);
+    return;
   end if;
+  if p_back then
+    perform lockstep.adopt_recall(p_step);
+  end if;
+  perform lockstep.adopt_clear();
+  perform lockstep.adopt_alter(p_step);
+  perform lockstep.adopt_note('making anew what hung on the key');
+  perform lockstep.adopt_rebuild(p_step, p_back);
+  if p_back then
+    perform lockstep.adopt_bodies_back();
+  else
+    perform lockstep.adopt_bodies_change(p_step);
+  end if;
+  for v in select a.rel, string_agg(quote_ident(a.name), ', ') as names from lockstep.adopted a
+            where a.step = p_step and a.kind = 'column' group by a.rel loop
+    execute format('analyze %s (%s)', v.rel, v.names);
+  end loop;
 end
 $lockstep$;

@@ -27,3 +27,16 @@ create table public.visits (user_id uuid references public.profiles (id), at tim
 alter table public.visits enable row level security;
 create policy "Named" on public.visits for select to authenticated using (public.name_of(user_id) is not null);
 insert into public.visits (user_id) select id from public.profiles;
+-- Bodies in quotes, of which PostgreSQL knows nothing.
+create function public.is_regular(p_user uuid, p_least int default 7) returns boolean language plpgsql security definer set search_path = '' as $$
+begin
+  return exists (select from public.profiles p where p.id = p_user and p.score >= p_least);
+end
+$$;
+revoke execute on function public.is_regular(uuid, int) from public;
+grant execute on function public.is_regular(uuid, int) to authenticated;
+comment on function public.is_regular(uuid, int) is 'Often here.';
+create function public.am_i_regular() returns boolean language sql stable as $$ select public.is_regular(auth.uid()) from public.profiles where id = (select auth.uid()) $$;
+create function public.visits_of(u uuid) returns bigint language sql stable as $$ select count(*) from public.visits v where v.user_id = visits_of.u $$;
+create policy "Regulars" on public.visits for insert to authenticated with check (public.is_regular(user_id) and public.is_regular(auth.uid()));
+grant select, insert on public.visits to authenticated;
