@@ -9,7 +9,7 @@ begin
   if not lockstep.adopt_begin('add_medusa_customer_id') then
     return;
   end if;
-  perform lockstep.adopt_refuse(lockstep.adopt_obstacles());
+  perform lockstep.adopt_refuse(array(select lockstep.adopt_column_obstacles()));
 
   insert into lockstep.adopted (step, kind, rel, name, definition, attributes, became)
   select 'add_medusa_customer_id', case when a.attnum is null then 'added' else 'altered' end, 'public.profiles', n.name,

@@ -79,6 +79,7 @@ begin
   if current_setting('lock_timeout') = '0' then
     perform set_config('lock_timeout', '5s', true);
   end if;
+  perform set_config('jit', 'off', true); -- compiling what looks through the catalogs takes longer than running it
   if to_regclass('lockstep.migrations') is not null then
     execute 'select exists (select from lockstep.migrations where version_id = 1 and is_applied)' into v_installed;
   end if;

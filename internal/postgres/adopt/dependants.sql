@@ -4,7 +4,7 @@
 -- while they change, the deepest to go first.
 create or replace function lockstep.adopt_dependants()
 returns table (kind text, classid oid, objid oid, objsubid int, depth int)
-language sql stable set search_path = ''
+language sql stable set search_path = '' set jit = off
 as $lockstep$
   with recursive d(kind, classid, objid, objsubid, depth) as (
     select n.kind, n.classid, n.objid, n.objsubid, 1
@@ -29,11 +29,14 @@ as $lockstep$
     union
     select n.kind, n.classid, n.objid, n.objsubid, d.depth + 1
       from d
-      left join pg_catalog.pg_type y on d.kind = 'view' and y.typrelid = d.objid
-      join pg_catalog.pg_depend e on e.deptype in ('n', 'a') and (
-           e.refclassid = d.classid and e.refobjid = d.objid and (d.objsubid = 0 or d.objsubid = e.refobjsubid)
-           and d.kind in ('view', 'function', 'generated')
-        or e.refclassid = 'pg_catalog.pg_type'::regclass and e.refobjid in (y.oid, y.typarray))
+     cross join lateral (
+       select x.classid, x.objid, x.objsubid from pg_catalog.pg_depend x
+        where x.refclassid = d.classid and x.refobjid = d.objid and (d.objsubid = 0 or d.objsubid = x.refobjsubid)
+          and x.deptype in ('n', 'a') and d.kind in ('view', 'function', 'generated')
+       union all -- what takes or returns rows of a view
+       select x.classid, x.objid, x.objsubid from pg_catalog.pg_type y
+         join pg_catalog.pg_depend x on x.refclassid = 'pg_catalog.pg_type'::regclass and x.refobjid in (y.oid, y.typarray)
+        where d.kind = 'view' and y.typrelid = d.objid and x.deptype in ('n', 'a')) e
      cross join lateral lockstep.adopt_node(e.classid, e.objid, e.objsubid, d.kind) n
      where n.kind is not null and d.depth < 40 and (n.classid, n.objid, n.objsubid) <> (d.classid, d.objid, d.objsubid)
   )
