@@ -3,7 +3,9 @@
 //
 //   - webhooks accepted per second over loopback HTTP, as a share of the rows
 //     that pgbench inserts in the same server, for one target and for twenty;
-//   - the time from a webhook's 2xx to the customer in Medusa's table.
+//   - the time from a webhook's 2xx to the customer in Medusa's table;
+//   - `migrate up` on a million profiles of another making, beside the bare
+//     change of their key's type (LOCKSTEP_BENCH_PROFILES sets how many).
 //
 // The server is a process of its own, as `lockstep serve` is, so that its
 // memory and processor time are its own. Client, server and database share the
