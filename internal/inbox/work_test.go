@@ -110,7 +110,7 @@ func TestLostJobIsTakenOver(t *testing.T) {
 	f := targettest.NewFake("fake")
 	b := newBox(t, f)
 	_, err := b.pool.Exec(t.Context(), `
-		insert into public.profiles (id, username, email, email_verified) values ('user_a', 'a', 'a@example.test', true);
+		insert into public.profiles (id, username, email, email_verified, clerk_updated_at) values ('user_a', 'a', 'a@example.test', true, now());
 		insert into lockstep.customer_links (clerk_user_id, target, desired, applied, queued_at, lease, lease_until)
 		values ('user_a', 'fake', 3, 1, now() - interval '40 seconds', 7, now() + interval '1 second');
 		insert into lockstep.river_job (kind, args, queue, state, attempt, attempted_at, attempted_by, max_attempts, priority)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/internal/localpg/pgtest"
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/internal/standin"
@@ -353,5 +354,68 @@ func TestAdoptedFunctionsTakeClerksIDs(t *testing.T) {
 		if n, state := as(t, pool, "authenticated", tt.sub, tt.sql); n != tt.rows || state != tt.state {
 			t.Errorf("%s: %s: %d rows, %q", tt.sub, tt.sql, n, state)
 		}
+	}
+}
+
+// An adopted table takes Clerk's users beside its own rows, and those read as
+// what is known of them: nobody has verified their addresses.
+func TestAdoptedTableTakesUsers(t *testing.T) {
+	t.Parallel()
+	db := foreign(t, true, adoptee(t, "contents"))
+	must(t, migrator(t, db).Up(t.Context()))
+	pool := testdb.Pool(t, db, standin.Owner)
+	f := fixture{postgres.NewStore(pool), pool}
+	for _, id := range list(t, pool, `select id from public.profiles`) {
+		if p := f.profile(t, id); p.EmailVerified || p.Email == "" || p.CreatedAt.IsZero() || !p.ClerkUpdatedAt.IsZero() {
+			t.Errorf("%+v", p)
+		}
+	}
+	before := testdb.Query[int](t, pool, `select count(*) from public.profiles`)
+	f.accept(t, version("m1", 100, "a@x.test"))
+	if p := f.profile(t, "user_1"); !p.EmailVerified || p.Email != "a@x.test" {
+		t.Errorf("%+v", p)
+	}
+	f.accept(t, deletion("m2"), lockstep.Delivery{Source: "clerk", ID: "m3", Kind: "user.deleted", User: lockstep.User{ID: "user_2", Deleted: true}})
+	if n := testdb.Query[int](t, pool, `select count(*) from public.profiles where deleted_at is null`); n != before {
+		t.Errorf("%d living profiles, want %d", n, before)
+	}
+}
+
+// With Clerk's token a user reads their own row of an adopted table and nothing
+// else, and writes none; before, the same attempts succeeded.
+func TestAdoptedTableIsClosed(t *testing.T) {
+	t.Parallel()
+	for _, grants := range []bool{false, true} {
+		t.Run(fmt.Sprintf("automatic grants %v", grants), func(t *testing.T) {
+			t.Parallel()
+			db := foreign(t, grants, adoptee(t, "half_text")+`
+				grant select, insert, update on public.profiles to anon, authenticated;
+				create policy "Open" on public.profiles for all using (true) with check (true);
+				drop policy "Own profile" on public.profiles`)
+			pool := testdb.Pool(t, db, "")
+			attempts := map[string]struct {
+				rows  int64
+				state string
+			}{
+				`select * from public.profiles`:                                     {1, ""},
+				`select * from public.profiles where id = 'user_2'`:                 {0, ""},
+				`update public.profiles set username = 'x' where id = 'user_1'`:     {0, denied},
+				`insert into public.profiles (id, username) values ('user_x', 'x')`: {0, denied},
+			}
+			for sql := range attempts {
+				if n, state := as(t, pool, "authenticated", "user_1", sql); n == 0 || state != "" {
+					t.Errorf("before: %s: %d rows, %q", sql, n, state)
+				}
+			}
+			must(t, migrator(t, db).Up(t.Context()))
+			for sql, want := range attempts {
+				if n, state := as(t, pool, "authenticated", "user_1", sql); n != want.rows || state != want.state {
+					t.Errorf("%s: %d rows, %q; want %d, %q", sql, n, state, want.rows, want.state)
+				}
+				if n, state := as(t, pool, "anon", "user_1", sql); n != 0 || state != denied {
+					t.Errorf("anon: %s: %d rows, %q", sql, n, state)
+				}
+			}
+		})
 	}
 }

@@ -11,9 +11,11 @@ import (
 )
 
 // profileColumns read an adopted table too, which may hold null where a fresh
-// one cannot.
-const profileColumns = `id, coalesce(username, ''), coalesce(avatar_url, ''), coalesce(email, ''), coalesce(email_verified, false),
-	coalesce(first_name, ''), coalesce(last_name, ''), coalesce(phone, ''), coalesce(phone_verified, false), coalesce(banned, false),
+// one cannot. Verified is Clerk's word: in a row that Clerk has said nothing of
+// yet, an application, or its users, may have written it.
+const profileColumns = `id, coalesce(username, ''), coalesce(avatar_url, ''), coalesce(email, ''),
+	coalesce(email_verified and clerk_updated_at > '-infinity', false), coalesce(first_name, ''), coalesce(last_name, ''),
+	coalesce(phone, ''), coalesce(phone_verified and clerk_updated_at > '-infinity', false), coalesce(banned, false),
 	coalesce(medusa_customer_id, ''), nullif(clerk_updated_at, '-infinity'), deleted_at, created_at, updated_at`
 
 func scanProfile(p *lockstep.Profile) []any {
