@@ -1,12 +1,14 @@
 -- The change of type, with everything that hangs on the column.
 
 -- adopt_rewrite turns auth.uid(), which casts the subject to uuid and fails on
--- Clerk's ids, into Clerk's subject as text, in the form that Supabase's lint
--- 0003 likes. A default may hold no subquery: p_inline spells it without one.
+-- Clerk's ids, and that cast written out, into Clerk's subject as text, in the
+-- form that Supabase's lint 0003 likes. A default may hold no subquery: p_inline
+-- spells it without one.
 create or replace function lockstep.adopt_rewrite(p_sql text, p_inline boolean default false) returns text
 language sql immutable set search_path = ''
 as $lockstep$
-  select regexp_replace(p_sql, '\(\s*SELECT auth\.uid\(\) AS uid\)|\mauth\.uid\(\)',
+  select regexp_replace(p_sql, '\(\s*SELECT auth\.uid\(\) AS uid\)|\mauth\.uid\(\)'
+      '|\(\((?:auth\.jwt\(\)|\(\s*SELECT auth\.jwt\(\) AS jwt\)) ->> ''sub''::text\)\)::uuid',
     case when p_inline then '(auth.jwt() ->> ''sub'')' else '((select auth.jwt()) ->> ''sub'')' end, 'gi')
 $lockstep$;
 

@@ -80,7 +80,8 @@ as $lockstep$
   select format('%s belongs to %s, and you are %s: run the migration as a member of that role, or drop it and make it anew afterwards',
            pg_describe_object(d.classid, d.objid, d.objsubid), o.owner::regrole, current_user)
     from lockstep.adopt_dependants() d, lateral lockstep.adopt_owner(d.kind, d.objid) o(owner)
-   where d.kind <> 'other' and not pg_has_role(o.owner, 'usage')
+   where d.kind not in ('other', 'policy') -- Supabase lets postgres make policies on tables of its storage
+     and not pg_has_role(o.owner, 'usage')
 $lockstep$;
 
 -- adopt_column_obstacles: columns that would make Lockstep's writes fail.

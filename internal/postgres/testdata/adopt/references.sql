@@ -38,6 +38,15 @@ create table public.sessions (user_id uuid references auth.users (id), at timest
 alter table public.sessions enable row level security;
 create policy "Own sessions" on public.sessions using (auth.uid() = user_id);
 
+alter table public.profiles add referred_by uuid references public.profiles (id), add org int not null default 1, add unique (id, org);
+create table public."Order Lines" ("userId" uuid, org int, "by'whom" uuid references public.profiles, foreign key ("userId", org) references public.profiles (id, org) match full);
+comment on column public."Order Lines"."userId" is 'Who''s.';
+create index on public."Order Lines" ("userId") where "userId" is not null;
+alter table public."Order Lines" enable row level security;
+create policy "It's own" on public."Order Lines" to authenticated using ("userId" = (auth.jwt() ->> 'sub')::uuid and ((select auth.jwt()) ->> 'sub')::uuid = "by'whom");
+update public.profiles set referred_by = '00000000-0000-4000-8000-000000000001' where score > 0;
+insert into public."Order Lines" select id, 1, referred_by from public.profiles;
+
 insert into public.posts (user_id, editor, title) select id, id, 'of ' || username from public.profiles;
 insert into public.settings (user_id) select id from public.profiles limit 20;
 insert into public.devices select user_id, 'phone' from public.settings;
