@@ -34,18 +34,20 @@ of another making over: all of it, or nothing, in which case what stands in the
 way is named, with what to type. Tables that change are locked meanwhile.`,
 		Args: exactly(0, "migrate up"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if lockTimeout < time.Millisecond {
-				return usageError{fmt.Errorf("--lock-timeout must be at least 1ms, such as 30s")}
-			}
 			return migrate(c, (*app.App).MigrateUp, app.MigrateOptions{LockTimeout: lockTimeout}, "The database is up to date.")
 		},
 	}
-	c.Flags().DurationVar(&lockTimeout, "lock-timeout", 5*time.Second, "give up if a table is in use for longer; whoever wants it meanwhile waits as long")
+	lockTimeoutFlag(c, &lockTimeout)
 	return c
+}
+
+func lockTimeoutFlag(c *cobra.Command, d *time.Duration) {
+	c.Flags().DurationVar(d, "lock-timeout", 5*time.Second, "give up if a table is in use for longer; whoever wants it meanwhile waits as long")
 }
 
 func newMigrateDown() *cobra.Command {
 	var yes bool
+	var lockTimeout time.Duration
 	c := &cobra.Command{
 		Use:   "down",
 		Short: "Remove schema lockstep, with all links; profiles stay",
@@ -54,10 +56,11 @@ func newMigrateDown() *cobra.Command {
 			if !yes {
 				return usageError{fmt.Errorf("this forgets who is who in every store; if you mean it, type: lockstep migrate down --yes")}
 			}
-			return migrate(c, (*app.App).MigrateDown, app.MigrateOptions{}, "Lockstep is out of the database. A public.profiles with rows stays, and so do the customers in your stores.")
+			return migrate(c, (*app.App).MigrateDown, app.MigrateOptions{LockTimeout: lockTimeout}, "Lockstep is out of the database. A public.profiles with rows stays, and so do the customers in your stores.")
 		},
 	}
 	c.Flags().BoolVar(&yes, "yes", false, "really remove all links")
+	lockTimeoutFlag(c, &lockTimeout)
 	return c
 }
 
@@ -121,6 +124,9 @@ files are listed on standard output; no database is needed.`,
 }
 
 func migrate(c *cobra.Command, run func(*app.App, context.Context, app.MigrateOptions) error, o app.MigrateOptions, done string) error {
+	if o.LockTimeout < time.Millisecond {
+		return usageError{fmt.Errorf("--lock-timeout must be at least 1ms, such as 30s")}
+	}
 	a, err := open(c, app.NeedDatabase, quiet(c))
 	if err != nil {
 		return err

@@ -16,7 +16,9 @@ var adoption embed.FS
 
 // machinery are the files with the functions that adoption is made of, in the
 // order in which they need each other.
-func machinery() []string { return []string{"adopted", "find", "functions", "dependants", "describe", "obstacles", "convert"} }
+func machinery() []string {
+	return []string{"adopted", "find", "functions", "dependants", "describe", "obstacles", "convert"}
+}
 
 // adoptionSteps carry a public.profiles of another making over. They have the
 // names of the recipe that many projects have tried by hand.

@@ -206,8 +206,25 @@ func upSQL(name, file string) (string, error) {
 	return strings.TrimSpace(up), nil
 }
 
+// jobStates runs after the job engine's migration beforeJobStates, on its empty
+// table. PostgreSQL refuses a value added to an enum until it is committed, but
+// not one that the enum was made with, so "alter type … add value if not exists"
+// of the next migration must find the value there.
+const (
+	beforeJobStates = 3
+	jobStates       = `
+alter table lockstep.river_job drop constraint finalized_or_finalized_at_null, alter column state drop default,
+  alter column state type text;
+drop type lockstep.river_job_state;
+create type lockstep.river_job_state as enum
+  ('available', 'cancelled', 'completed', 'discarded', 'pending', 'retryable', 'running', 'scheduled');
+alter table lockstep.river_job alter column state type lockstep.river_job_state using state::lockstep.river_job_state,
+  alter column state set default 'available', add constraint finalized_or_finalized_at_null check (true);
+`
+)
+
 // riverExport is the job engine's migrations in one statement, each for a
-// database that lacks it.
+// database that lacks it. Its own migrator wants a transaction for each.
 func riverExport() (exported, error) {
 	migrator, err := rivermigrate.New(riverpgxv5.New(nil), &rivermigrate.Config{Schema: Schema})
 	if err != nil {

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,6 +16,8 @@ import (
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
 )
 
 // push runs a folder's files as the Supabase CLI does: in the order of their
@@ -153,5 +156,28 @@ func TestExportSaysWhatToDo(t *testing.T) {
 	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
 		t.Errorf("%v, %v", files, err)
+	}
+}
+
+// The job engine's tables are those that its own migrator makes, in as many
+// transactions as it likes.
+func TestJobEngineIsRivers(t *testing.T) {
+	t.Parallel()
+	theirs, ours := testdb.Bare(t, standin.Options{}), testdb.Bare(t, standin.Options{})
+	pool := testdb.Pool(t, theirs, standin.Owner)
+	exec(t, pool, `create schema lockstep`)
+	river, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Schema: "lockstep", Logger: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	_, err = river.Migrate(t.Context(), rivermigrate.DirectionUp, nil)
+	must(t, err)
+	must(t, migrator(t, ours).Up(t.Context()))
+	definitions := func(db pgtest.DB) string {
+		lines := strings.Split(dump(t, db), "\n")
+		return strings.Join(slices.DeleteFunc(lines, func(line string) bool {
+			return !regexp.MustCompile(`^(column|constraint|index|type|function|trigger) .*river_`).MatchString(line)
+		}), "\n")
+	}
+	if want := definitions(theirs); len(want) < 1000 || lineDiff(want, definitions(ours)) != "" {
+		t.Errorf("%d bytes, differing in:\n%s", len(want), lineDiff(want, definitions(ours)))
 	}
 }

@@ -54,7 +54,7 @@ type Step struct {
 // Why a migration was refused.
 var (
 	ErrTransactionPooler = errors.New("migrations need a direct or session-mode connection: DATABASE_URL names a pooler in transaction mode (on Supabase use port 5432 instead of 6543)")
-	ErrLocked            = errors.New("another session uses a table that must change, and did not let go in time; nothing was changed: try again when it is quieter, or type: lockstep migrate up --lock-timeout 1m")
+	ErrLocked            = errors.New("another session uses a table that must change, and did not let go in time; nothing was changed: try again when it is quieter, or type the same with --lock-timeout 1m")
 )
 
 // Up applies what is missing and adopts a public.profiles of another making: all
@@ -140,9 +140,7 @@ func (m *Migrator) Status(ctx context.Context) (steps []Step, err error) {
 	for _, name := range adoptionSteps() { // a database made before there was adoption needs none
 		steps = append(steps, Step{name, slices.Contains(names, name) || slices.Contains(versions, 1)})
 	}
-	var db *sql.DB = stdlib.OpenDBFromPool(m.Pool)
-	defer func() { _ = db.Close() }() // closes nothing of the pool's
-	err = goosed(db, func(p *goose.Provider) error {
+	err = goosed(stdlib.OpenDBFromPool(m.Pool), func(p *goose.Provider) error {
 		for _, src := range p.ListSources() {
 			steps = append(steps, Step{strings.TrimSuffix(src.Path, ".sql"), slices.Contains(versions, src.Version)})
 		}
@@ -176,8 +174,10 @@ func (m *Migrator) own(ctx context.Context, s session) error {
 	return goosed(s.db(), func(p *goose.Provider) error { _, err := p.Up(ctx); return err })
 }
 
-// goosed runs f on a provider whose version table lies in our schema.
+// goosed runs f on a provider whose version table lies in our schema, and closes
+// db, which closes nothing that it was lent.
 func goosed(db *sql.DB, f func(*goose.Provider) error) error {
+	defer func() { _ = db.Close() }()
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
@@ -196,51 +196,20 @@ func goosed(db *sql.DB, f func(*goose.Provider) error) error {
 	return nil
 }
 
-func (m *Migrator) riverMigrator() (*rivermigrate.Migrator[pgx.Tx], error) {
-	return rivermigrate.New(riverpgxv5.New(m.Pool), &rivermigrate.Config{Schema: Schema, Logger: m.Log})
-}
-
-// river makes the job engine's tables. Its migrations want a commit between
-// adding a state and using it; jobStates spares it.
+// river makes the job engine's tables.
 func (m *Migrator) river(ctx context.Context, s session) error {
-	migrator, err := m.riverMigrator()
+	jobs, err := riverExport()
 	if err != nil {
-		return fmt.Errorf("job engine: %w", err)
+		return err
 	}
-	existing, err := migrator.ExistingVersionsTx(ctx, s.tx)
-	if err == nil && len(existing) < beforeJobStates {
-		if _, err = migrator.MigrateTx(ctx, s.tx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{TargetVersion: beforeJobStates}); err == nil {
-			_, err = s.tx.Exec(ctx, jobStates)
-		}
-	}
-	if err == nil {
-		_, err = migrator.MigrateTx(ctx, s.tx, rivermigrate.DirectionUp, nil)
-	}
-	if err != nil {
+	if _, err := s.tx.Exec(ctx, jobs.sql); err != nil {
 		return fmt.Errorf("migrate the job engine: %w", Redact(err))
 	}
 	return nil
 }
 
-// jobStates runs after the job engine's migration beforeJobStates, on its empty
-// table. PostgreSQL refuses a value added to an enum until it is committed, but
-// not one that the enum was made with, so "alter type … add value if not exists"
-// of the next migration must find the value there.
-const (
-	beforeJobStates = 3
-	jobStates       = `
-alter table lockstep.river_job drop constraint finalized_or_finalized_at_null, alter column state drop default,
-  alter column state type text;
-drop type lockstep.river_job_state;
-create type lockstep.river_job_state as enum
-  ('available', 'cancelled', 'completed', 'discarded', 'pending', 'retryable', 'running', 'scheduled');
-alter table lockstep.river_job alter column state type lockstep.river_job_state using state::lockstep.river_job_state,
-  alter column state set default 'available', add constraint finalized_or_finalized_at_null check (true);
-`
-)
-
 func (m *Migrator) riverApplied(ctx context.Context) (bool, error) {
-	migrator, err := m.riverMigrator()
+	migrator, err := rivermigrate.New(riverpgxv5.New(m.Pool), &rivermigrate.Config{Schema: Schema, Logger: m.Log})
 	if err != nil {
 		return false, fmt.Errorf("job engine: %w", err)
 	}

@@ -54,7 +54,7 @@ func (m *Migrator) locked(ctx context.Context, f func(session) error) error {
 // the time that anything else may wait for us. The statement that changes a
 // large table takes its time: limits that the role has are for queries.
 func (m *Migrator) settle(ctx context.Context, tx pgx.Tx) error {
-	timeout := strconv.FormatInt(cmp.Or(m.LockTimeout, defaultLockTimeout).Milliseconds(), 10)
+	timeout := strconv.FormatInt(max(1, cmp.Or(m.LockTimeout, defaultLockTimeout).Milliseconds()), 10)
 	for _, sql := range []string{
 		`set local lock_timeout = 0; set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0`,
 		`select pg_advisory_xact_lock(` + strconv.FormatInt(migrateLock, 10) + `)`,

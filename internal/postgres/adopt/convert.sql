@@ -115,7 +115,8 @@ begin
      group by x.rel
      order by x.rel = to_regclass('public.profiles') desc, x.rel::regclass::text
   loop
-    perform lockstep.adopt_note(format('changing %s, about %s rows', v.rel::regclass, greatest(v.rows, 0)));
+    perform lockstep.adopt_note(format('changing %s, %s', v.rel::regclass,
+      case when v.rows > 0 then format('about %s rows', v.rows) else pg_size_pretty(pg_table_size(v.rel)) end));
     perform lockstep.adopt_try(format('alter table %s %s', v.rel::regclass, v.clauses), v.rel::regclass::text,
       'change or drop what the message is about, then try again');
   end loop;

@@ -20,7 +20,7 @@ begin
              case when c.relrowsecurity then 'enable' else 'disable' end, case when c.relforcerowsecurity then 'force' else 'no force' end)),
          concat_ws(E'\n', format('comment on table public.profiles is %L;', obj_description(c.oid, 'pg_class')),
            (select string_agg(format('comment on column public.profiles.%I is %L;', a.attname, col_description(c.oid, a.attnum)), E'\n' order by a.attnum)
-              from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped))
+              from pg_attribute a where a.attrelid = c.oid and a.attname in ('id', 'medusa_customer_id', 'clerk_updated_at', 'deleted_at')))
     from pg_class c where c.oid = to_regclass('public.profiles');
 
   for v in -- the foreign key to auth.users

@@ -120,7 +120,7 @@ begin
     drop index if exists public.idx_profiles_medusa_customer_id;
   end if;
   for v in select * from lockstep.adopted a where a.kind = 'table' loop
-    execute v.attributes;
+    perform lockstep.adopt_offer(v.attributes, 'comments on public.profiles');
   end loop;
   if lockstep.adopt_key_back() then
     perform lockstep.adopt_columns_back();
