@@ -419,3 +419,28 @@ func TestAdoptedTableIsClosed(t *testing.T) {
 		})
 	}
 }
+
+// However many columns change or come, a table is written anew once.
+func TestAdoptWritesEachTableOnce(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"references", "columns"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := foreign(t, false, adoptee(t, name))
+			super := testdb.Pool(t, db, "")
+			exec(t, super, `
+				create schema counting; grant all on schema counting to public;
+				create table counting.rewrites (rel text); grant all on counting.rewrites to public;
+				create function counting.count() returns event_trigger language plpgsql as
+				  'begin insert into counting.rewrites values (pg_event_trigger_table_rewrite_oid()::regclass::text); end';
+				create event trigger count on table_rewrite execute function counting.count()`)
+			must(t, migrator(t, db).Up(t.Context()))
+			if twice := list(t, super, `select rel from counting.rewrites where rel not like 'lockstep.%' group by rel having count(*) > 1`); len(twice) > 0 {
+				t.Errorf("written anew more than once: %v", twice)
+			}
+			if n := testdb.Query[int](t, super, `select count(*) from counting.rewrites where rel ~ 'profiles$'`); n != 1 {
+				t.Errorf("profiles was written anew %d times", n)
+			}
+		})
+	}
+}

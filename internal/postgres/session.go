@@ -35,6 +35,7 @@ func (m *Migrator) locked(ctx context.Context, f func(session) error) error {
 	if err != nil {
 		return fmt.Errorf("database: %w", Redact(err))
 	}
+	defer func() { _ = conn.Close() }()
 	err = conn.Raw(func(c any) error {
 		held := c.(*stdlib.Conn)
 		return pgx.BeginFunc(ctx, held.Conn(), func(tx pgx.Tx) error {
