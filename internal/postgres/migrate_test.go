@@ -90,6 +90,17 @@ func TestDownKeepsProfiles(t *testing.T) {
 	must(t, m.Up(t.Context()))
 }
 
+func TestDownKeepsAdoptedTableWithoutRows(t *testing.T) {
+	t.Parallel()
+	db := foreign(t, false, `create table public.profiles (id uuid primary key default gen_random_uuid(), username text)`)
+	before := dump(t, db)
+	must(t, migrator(t, db).Up(t.Context()))
+	must(t, migrator(t, db).Down(t.Context()))
+	if diff := lineDiff(before, dump(t, db)); diff != "" {
+		t.Errorf("down leaves:\n%s", diff)
+	}
+}
+
 func TestStatusListsSteps(t *testing.T) {
 	t.Parallel()
 	db := testdb.Bare(t, standin.Options{})

@@ -18,7 +18,7 @@ language sql set search_path = ''
 as $lockstep$
   insert into lockstep.adopted (step, kind, rel, name, depth, definition, attributes)
   select p_step, x.kind, case x.kind when 'generated' then x.objid::regclass::text end,
-         pg_describe_object(x.classid, x.objid, x.objsubid), x.depth,
+         lockstep.adopt_name(x.classid, x.objid, x.objsubid), x.depth,
          lockstep.adopt_definition(x.kind, x.objid, x.objsubid), lockstep.adopt_attributes(x.kind, x.objid, x.objsubid)
     from (select d.kind, d.classid, d.objid, d.objsubid, d.depth from lockstep.adopt_dependants() d
           union all
@@ -26,7 +26,7 @@ as $lockstep$
    order by x.depth, 4;
   update lockstep.adopted a set rel = r.signature, became = r.definition
     from lockstep.adopt_retyped() r
-   where a.step = p_step and a.kind = 'function' and a.name = pg_describe_object('pg_catalog.pg_proc'::regclass, r.function, 0);
+   where a.step = p_step and a.kind = 'function' and a.name = lockstep.adopt_name('pg_catalog.pg_proc'::regclass, r.function, 0);
   insert into lockstep.adopted (step, kind, name, definition, attributes)
   select p_step, 'spelling', s.name, s.definition, s.again from lockstep.adopt_spellings() s
 $lockstep$;
@@ -52,7 +52,7 @@ declare
   v_drop text[];
 begin
   select array_agg(x.name order by x.depth desc), array_agg(x.drop_it order by x.depth desc) into v_name, v_drop
-    from (select pg_describe_object(d.classid, d.objid, d.objsubid) as name, lockstep.adopt_drop(d.kind, d.objid) as drop_it, d.depth
+    from (select lockstep.adopt_name(d.classid, d.objid, d.objsubid) as name, lockstep.adopt_drop(d.kind, d.objid) as drop_it, d.depth
             from lockstep.adopt_dependants() d where d.kind <> 'generated'
           union all
           select pg_describe_object('pg_catalog.pg_constraint'::regclass, k.key, 0), lockstep.adopt_drop('foreign key', k.key), 0
@@ -166,7 +166,7 @@ begin
     from lockstep.adopt_dependants() d
    where a.step = p_step and a.kind = d.kind
      and case when a.kind = 'function' and a.rel is not null then d.objid = to_regprocedure(a.rel)
-              else a.name = pg_describe_object(d.classid, d.objid, d.objsubid) end;
+              else a.name = lockstep.adopt_name(d.classid, d.objid, d.objsubid) end;
 end
 $lockstep$;
 
@@ -176,7 +176,7 @@ create or replace function lockstep.adopt_refit(v lockstep.adopted) returns lock
 language plpgsql set search_path = ''
 as $lockstep$
 declare
-  v_was text := regexp_replace(v.name, '^\w+ ', ''); -- "function public.f(uuid)"
+  v_was text := substr(v.name, length('function ') + 1);
   v_head text;
 begin
   v.definition := lockstep.adopt_rewrite(coalesce(v.became, v.definition));

@@ -88,3 +88,11 @@ begin
   end if;
 end
 $lockstep$;
+
+-- adopt_name names an object for people, and for the way back.
+create or replace function lockstep.adopt_name(p_class oid, p_object oid, p_sub int) returns text
+language sql stable set search_path = ''
+as $lockstep$
+  select case when p_class = 'pg_catalog.pg_proc'::regclass then 'function ' || p_object::regprocedure
+              else pg_describe_object(p_class, p_object, p_sub) end
+$lockstep$;

@@ -72,13 +72,13 @@ create or replace function lockstep.adopt_dependant_obstacles() returns setof te
 language sql stable set search_path = ''
 as $lockstep$
   select format('%s hangs on the key of public.profiles and cannot be made anew: drop it, and make it anew after the migration',
-           pg_describe_object(d.classid, d.objid, d.objsubid))
+           lockstep.adopt_name(d.classid, d.objid, d.objsubid))
     from lockstep.adopt_dependants() d
    where d.kind = 'other' or d.depth >= 40
       or d.kind = 'function' and (select p.prokind not in ('f', 'p') from pg_catalog.pg_proc p where p.oid = d.objid)
   union all
   select format('%s belongs to %s, and you are %s: run the migration as a member of that role, or drop it and make it anew afterwards',
-           pg_describe_object(d.classid, d.objid, d.objsubid), o.owner::regrole, current_user)
+           lockstep.adopt_name(d.classid, d.objid, d.objsubid), o.owner::regrole, current_user)
     from lockstep.adopt_dependants() d, lateral lockstep.adopt_owner(d.kind, d.objid) o(owner)
    where d.kind not in ('other', 'policy') -- Supabase lets postgres make policies on tables of its storage
      and not pg_has_role(o.owner, 'usage')
@@ -106,13 +106,13 @@ as $lockstep$
    where a.attrelid = to_regclass('public.profiles') and a.attnum > 0 and not a.attisdropped and a.attname <> 'id'
      and a.attnotnull and not a.atthasdef and a.attidentity = '' and a.attname not in (select n.name from lockstep.adopt_needs() n)
   union all
-  select format('constraint %1$I on public.profiles could refuse what Clerk says of a user (two may have one name); type: alter table public.profiles drop constraint %1$I', k.conname)
+  select format('constraint %1$I on public.profiles could refuse what Lockstep writes (users of Clerk may share a name, or change it); type: alter table public.profiles drop constraint %1$I', k.conname)
     from pg_catalog.pg_constraint k
    where k.conrelid = to_regclass('public.profiles') and k.contype in ('c', 'u', 'x', 'f')
      and exists (select from pg_catalog.pg_attribute a join lockstep.adopt_needs() n on n.name = a.attname
                   where a.attrelid = k.conrelid and a.attnum = any(k.conkey))
   union all
-  select format('unique index %1$s could refuse what Clerk says of a user (two may have one name); type: drop index %1$s', i.indexrelid::regclass)
+  select format('unique index %1$s could refuse what Lockstep writes (users of Clerk may share a name, or change it); type: drop index %1$s', i.indexrelid::regclass)
     from pg_catalog.pg_index i
    where i.indrelid = to_regclass('public.profiles') and i.indisunique and not exists (select from pg_catalog.pg_constraint k where k.conindid = i.indexrelid)
      and exists (select from pg_catalog.pg_depend d join pg_catalog.pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
@@ -139,7 +139,7 @@ as $lockstep$
     from lockstep.adopt_sign_up() f join pg_catalog.pg_proc p on p.oid = f.function
    where not pg_has_role(p.proowner, 'usage')
   union all
-  select format('%s would go with function %s: %s', pg_describe_object(d.classid, d.objid, d.objsubid), f.function::regprocedure,
+  select format('%s would go with function %s: %s', lockstep.adopt_name(d.classid, d.objid, d.objsubid), f.function::regprocedure,
            coalesce(format('type: drop trigger %I on %s', t.tgname, t.tgrelid::regclass), 'drop it, or let it use another function'))
     from lockstep.adopt_sign_up() f
     join pg_catalog.pg_depend d on d.refclassid = 'pg_catalog.pg_proc'::regclass and d.refobjid = f.function and d.deptype = 'n'
