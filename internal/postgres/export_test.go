@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/lockstephq/lockstep/internal/localpg/pgtest"
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/internal/standin"
@@ -21,7 +22,8 @@ import (
 )
 
 // push runs a folder's files as the Supabase CLI does: in the order of their
-// names, as postgres, each as one implicit transaction.
+// names, as postgres, each file's statements in one pipeline, which is one
+// implicit transaction (github.com/supabase/cli, pkg/migration).
 func push(t *testing.T, db pgtest.DB, dir string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), db.URL(standin.Owner))
@@ -32,10 +34,35 @@ func push(t *testing.T, db pgtest.DB, dir string) {
 	for _, f := range files {
 		data, err := os.ReadFile(f)
 		must(t, err)
-		if _, err := conn.PgConn().Exec(t.Context(), string(data)).ReadAll(); err != nil {
+		var batch pgconn.Batch
+		for _, statement := range statements(string(data)) {
+			batch.ExecParams(statement, nil, nil, nil, nil)
+		}
+		if _, err := conn.PgConn().ExecBatch(t.Context(), &batch).ReadAll(); err != nil {
 			t.Fatalf("%s: %v", filepath.Base(f), err)
 		}
 	}
+}
+
+// skipped is what a semicolon may stand in without ending a statement, but for
+// the body that a dollar quote begins.
+var skipped = regexp.MustCompile(`^(--[^\n]*|'[^']*'|\$\w*\$)`)
+
+// statements splits SQL at its semicolons.
+func statements(sql string) (out []string) {
+	start := 0
+	for i := 0; i < len(sql); i++ {
+		token := skipped.FindString(sql[i:])
+		switch {
+		case strings.HasPrefix(token, "$"):
+			i += len(token) + strings.Index(sql[i+len(token):], token) + len(token) - 1
+		case token != "":
+			i += len(token) - 1
+		case sql[i] == ';':
+			out, start = append(out, sql[start:i]), i+1
+		}
+	}
+	return out // what is left is a comment, or nothing
 }
 
 func export(t *testing.T, dir string, now time.Time) []string {
