@@ -81,7 +81,9 @@ func (in *Inbox) enqueue(ctx context.Context, tx pgx.Tx, keys []postgres.Key) er
 	if len(params) == 0 {
 		return nil
 	}
-	if _, err := in.jobs.InsertManyFastTx(ctx, tx, params); err != nil {
+	// Not InsertManyFastTx: it copies, which PostgreSQL refuses to whom
+	// row-level security binds.
+	if _, err := in.jobs.InsertManyTx(ctx, tx, params); err != nil {
 		return fmt.Errorf("enqueue sync: %w", err)
 	}
 	return nil

@@ -34,6 +34,7 @@ const migrateLock = 0x6c6f636b73746570 // "lockstep"
 type Migrator struct {
 	Pool         *pgxpool.Pool
 	MedusaSchema string // where Medusa's tables are, or will be
+	Role         Role   // the login role that serves
 	Log          *slog.Logger
 }
 
@@ -80,6 +81,9 @@ func (m *Migrator) Down(ctx context.Context) error {
 		var there bool
 		if err := conn.QueryRow(ctx, `select to_regnamespace($1) is not null`, Schema).Scan(&there); err != nil || !there {
 			return Redact(err)
+		}
+		if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return m.closeAccess(ctx, tx) }); err != nil {
+			return err
 		}
 		if err := m.goose(func(p *goose.Provider) error { _, err := p.DownTo(ctx, 0); return err }); err != nil {
 			return err
@@ -233,7 +237,7 @@ func (m *Migrator) functions(ctx context.Context, conn *pgx.Conn) error {
 		if _, err := tx.Exec(ctx, closeSchema); err != nil {
 			return fmt.Errorf("close schema %s: %w", Schema, Redact(err))
 		}
-		return nil
+		return m.access(ctx, tx)
 	})
 }
 
