@@ -156,6 +156,16 @@ func serviceRole(ctx context.Context, q querier) (name string, err error) {
 	return name, nil
 }
 
+// OwnsJobs reports whether the connection's role owns the job engine's tables:
+// PostgreSQL lets nobody else rebuild their indexes.
+func (s *Store) OwnsJobs(ctx context.Context) (owns bool, err error) {
+	err = s.pool.QueryRow(ctx, `select pg_has_role(relowner, 'usage') from pg_class where oid = 'lockstep.river_job'::regclass`).Scan(&owns)
+	if err != nil {
+		return false, fmt.Errorf("ask who owns the jobs: %w", Redact(err))
+	}
+	return owns, nil
+}
+
 type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
