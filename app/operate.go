@@ -25,8 +25,24 @@ func (a *App) migrator() *postgres.Migrator {
 	return &postgres.Migrator{Pool: a.pool, MedusaSchema: a.config.MedusaSchema, Log: a.log}
 }
 
-// MigrateUp brings the database up to date.
+// MigrateUp brings the database up to date, and with it the grants of the role
+// that MigrateUpFor made, if any.
 func (a *App) MigrateUp(ctx context.Context) error { return a.migrator().Up(ctx) }
+
+// MigrateUpFor is MigrateUp, and makes a login role that may serve, with the
+// password of the settings if there is one.
+func (a *App) MigrateUpFor(ctx context.Context, role string) error {
+	m := a.migrator()
+	m.Role = postgres.Role{Name: role, Password: a.config.RolePassword}
+	err := m.Up(ctx)
+	if errors.Is(err, postgres.ErrRolePassword) {
+		return &SettingError{"LOCKSTEP_ROLE_PASSWORD", err}
+	}
+	return err
+}
+
+// HasRolePassword reports whether MigrateUpFor gives a role its password.
+func (a *App) HasRolePassword() bool { return a.config.RolePassword != "" }
 
 // MigrateDown takes Lockstep out of the database; profiles stay.
 func (a *App) MigrateDown(ctx context.Context) error { return a.migrator().Down(ctx) }

@@ -20,15 +20,46 @@ func newMigrate() *cobra.Command {
 	return c
 }
 
+const upToDate = "The database is up to date."
+
 func newMigrateUp() *cobra.Command {
-	return &cobra.Command{
+	var role string
+	c := &cobra.Command{
 		Use:   "up",
 		Short: "Make the tables and functions that Lockstep needs",
-		Args:  exactly(0, "migrate up"),
+		Long: `Up makes, or brings up to date, the tables and functions that Lockstep needs.
+
+With --role lockstep it also makes the login role of that name, which may do what
+Lockstep does and no more, for serve, status, show and sync to use. Later runs
+keep its grants up to date by themselves. LOCKSTEP_ROLE_PASSWORD, if set, becomes
+its password, of which the server only sees a SCRAM verifier.`,
+		Args: exactly(0, "migrate up [--role NAME]"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return migrate(c, (*app.App).MigrateUp, "The database is up to date.")
+			switch {
+			case role != "":
+				return makeRole(c, role)
+			case c.Flags().Changed("role"):
+				return usageError{fmt.Errorf("--role must be a name, such as lockstep")}
+			}
+			return migrate(c, (*app.App).MigrateUp, upToDate)
 		},
 	}
+	c.Flags().StringVar(&role, "role", "", "make this login role, with what Lockstep needs and no more")
+	return c
+}
+
+// makeRole brings the database up to date for a role that serves.
+func makeRole(c *cobra.Command, role string) error {
+	return migrate(c, func(a *app.App, ctx context.Context) error {
+		if err := a.MigrateUpFor(ctx, role); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.ErrOrStderr(), "Role %s may do what Lockstep does, and no more: name it in the DATABASE_URL of serve.\n", role)
+		if !a.HasRolePassword() {
+			fmt.Fprintf(c.ErrOrStderr(), "If it has no password yet, type \\password %s in psql, or set LOCKSTEP_ROLE_PASSWORD and run this again.\n", role)
+		}
+		return nil
+	}, upToDate)
 }
 
 func newMigrateDown() *cobra.Command {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/lockstephq/lockstep/internal/postgres"
@@ -208,5 +209,37 @@ func TestRoleIsRefused(t *testing.T) {
 	}
 	if n := testdb.Query[int](t, super, `select count(*) from pg_roles where rolname = 'lockstep_short'`); n != 0 {
 		t.Error("a refused migration made the role")
+	}
+}
+
+// The verifier that was computed here lets the password in, and no other: asked
+// of pgbouncer, which knows nothing but the verifier.
+func TestRolePassword(t *testing.T) {
+	t.Parallel()
+	const password = "correct horse ~!@#$%^&*()'\"\\ battery"
+	m, super := ownRole(t, "lockstep_password")
+	m.Role.Password = password
+	must(t, m.Up(t.Context()))
+	verifier := testdb.Query[string](t, super, `select rolpassword from pg_authid where rolname = 'lockstep_password'`)
+	if strings.Contains(verifier, "horse") || !strings.HasPrefix(verifier, "SCRAM-SHA-256$4096:") {
+		t.Errorf("stored %q", verifier)
+	}
+	m.Role.Password = "" // which leaves it as it is
+	must(t, m.Up(t.Context()))
+	if again := testdb.Query[string](t, super, `select rolpassword from pg_authid where rolname = 'lockstep_password'`); again != verifier {
+		t.Error("the password was changed")
+	}
+	pooled := testdb.Pooler(t, testdb.New(t), testdb.PoolerOptions{Session: true, Secrets: map[string]string{"lockstep_password": verifier}})
+	for guess, want := range map[string]bool{password: true, password + "r": false} {
+		config, err := postgres.ParseURL(pooled("lockstep_password"))
+		must(t, err)
+		config.ConnConfig.Password = guess
+		conn, err := pgx.ConnectConfig(t.Context(), config.ConnConfig)
+		if got := err == nil; got != want {
+			t.Errorf("logged in: %v, want %v (%v)", got, want, err)
+		}
+		if err == nil {
+			must(t, conn.Close(t.Context()))
+		}
 	}
 }
