@@ -88,11 +88,28 @@ func (m *Migrator) access(ctx context.Context, tx pgx.Tx) error {
 		}
 		m.Log.Warn("the former role has lost its grants", "role", had)
 	}
+	if _, err := tx.Exec(ctx, fixPaths); err != nil {
+		return fmt.Errorf("fix the functions' search_path: %w", Redact(err))
+	}
 	if err := policies(ctx, tx, role); err != nil || role == "" {
 		return err
 	}
 	return grant(ctx, tx, role)
 }
+
+// fixPaths has the job engine's functions resolve names as ours do, whoever
+// calls them (Supabase's lint 0011).
+const fixPaths = `
+do $$
+declare
+  f regprocedure;
+begin
+  for f in select p.oid from pg_proc p where p.pronamespace = 'lockstep'::regnamespace and p.prokind = 'f'
+              and not exists (select from unnest(p.proconfig) s where starts_with(s, 'search_path=')) loop
+    execute format('alter function %s set search_path = %L', f, '');
+  end loop;
+end
+$$`
 
 // makeRole makes the role, or looks whether the one that is there will do.
 func (m *Migrator) makeRole(ctx context.Context, tx pgx.Tx) error {
