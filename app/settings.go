@@ -81,7 +81,13 @@ func LoadConfig(getenv func(string) string, need Need) (Config, error) {
 	if err := s.readFile(); err != nil {
 		return Config{}, err
 	}
-	c := Config{
+	c := s.config()
+	s.check(c, need)
+	return c, errors.Join(s.errs...)
+}
+
+func (s *settings) config() Config {
+	return Config{
 		DatabaseURL:         s.get("DATABASE_URL", ""),
 		RolePassword:        s.get("LOCKSTEP_ROLE_PASSWORD", ""),
 		Addr:                s.get("LOCKSTEP_ADDR", ":8080"),
@@ -99,8 +105,6 @@ func LoadConfig(getenv func(string) string, need Need) (Config, error) {
 		MedusaSchema: s.get("MEDUSA_SCHEMA", "medusa"),
 		Shops:        s.shops(),
 	}
-	s.check(c, need)
-	return c, errors.Join(s.errs...)
 }
 
 func (s *settings) check(c Config, need Need) {
