@@ -22,13 +22,13 @@ const checkTime = 10 * time.Second
 // Examine looks at everything that Lockstep depends on, for `lockstep doctor`:
 // settings, database, Clerk and the stores. It writes nothing, and goes on after
 // what is wrong, so that one look shows all.
-func Examine(ctx context.Context, getenv func(string) string, log *slog.Logger) []lockstep.Finding {
+func Examine(ctx context.Context, getenv func(string) string, log *slog.Logger, options ...Option) []lockstep.Finding {
 	c, findings := examineSettings(getenv)
-	a, err := Open(c, log)
+	a, err := Open(c, log, options...)
 	if err != nil && len(c.Shops) > 0 { // the rest can be looked at without them
 		findings = append(findings, finding("shopify", "settings", lockstep.FindingFailed, err.Error(), "see docs/SHOPIFY.md"))
 		c.Shops = nil
-		a, err = Open(c, log)
+		a, err = Open(c, log, options...)
 	}
 	if err != nil {
 		missing := finding("database", "connection", lockstep.FindingNotChecked, "DATABASE_URL does not say where it is", "")

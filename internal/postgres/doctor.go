@@ -180,7 +180,7 @@ var schemaChecks = []schemaCheck{
 		select 'it is off' from pg_class where oid = to_regclass('public.profiles') and not relrowsecurity`},
 	{"profiles: users read their own row", typeMigrate, `
 		select 'no policy lets authenticated read the row of their Clerk id'
-		 where to_regrole('authenticated') is not null and to_regprocedure('auth.jwt()') is not null and not exists (select from pg_policy p
+		 where to_regrole('authenticated') is not null and exists (select from pg_proc where pronamespace = to_regnamespace('auth') and proname = 'jwt') and not exists (select from pg_policy p
 		  where p.polrelid = to_regclass('public.profiles') and p.polcmd in ('r', '*') and to_regrole('authenticated')::oid = any(p.polroles)
 		    and pg_get_expr(p.polqual, p.polrelid) ~ 'jwt\(\).*sub.*\mid\M')`},
 	{"profiles: no policy casts Clerk's id to uuid", "drop the policy; Clerk's ids are no uuids, and auth.uid() fails on them", `
