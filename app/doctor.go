@@ -35,16 +35,13 @@ func Examine(ctx context.Context, getenv func(string) string, log *slog.Logger, 
 		return append(append(findings, missing), examineClerk(ctx, c, nil)...)
 	}
 	defer a.Close()
-	for _, f := range append(postgres.Examine(ctx, a.pool), a.examineMigrations(ctx)) {
-		f.Area = "database"
-		findings = append(findings, f)
-	}
+	findings = append(findings, a.examineDatabase(ctx)...)
 	findings = append(findings, examineClerk(ctx, c, a.store)...)
 	return append(findings, a.examineTargets(ctx)...)
 }
 
 func finding(area, name string, state lockstep.FindingState, detail, fix string) lockstep.Finding {
-	return lockstep.Finding{Area: area, Name: name, State: state, Detail: detail, Fix: fix}
+	return lockstep.Finding{Area: area, Name: name, State: state, Detail: strings.ReplaceAll(detail, "\n", "; "), Fix: fix}
 }
 
 // examineSettings is one finding per setting, and one per thing that is wrong
@@ -93,10 +90,18 @@ func (s *settings) examine(name, wrong string) lockstep.Finding {
 	return f
 }
 
+func (a *App) examineDatabase(ctx context.Context) []lockstep.Finding {
+	ctx, cancel := context.WithTimeout(ctx, 3*checkTime) // many questions
+	defer cancel()
+	findings := append(postgres.Examine(ctx, a.pool), a.examineMigrations(ctx))
+	for i := range findings {
+		findings[i].Area = "database"
+	}
+	return findings
+}
+
 func (a *App) examineMigrations(ctx context.Context) lockstep.Finding {
 	f := lockstep.Finding{Name: "migrations", State: lockstep.FindingOK}
-	ctx, cancel := context.WithTimeout(ctx, checkTime)
-	defer cancel()
 	steps, err := a.MigrateStatus(ctx)
 	if err != nil {
 		f.State, f.Detail = lockstep.FindingNotChecked, err.Error()
@@ -216,8 +221,7 @@ func examineTarget(ctx context.Context, t lockstep.Target) (findings []lockstep.
 	defer cancel()
 	check := finding(t.Name(), "check", lockstep.FindingOK, "Lockstep may work here", "")
 	if err := t.Check(ctx); err != nil {
-		check.State = lockstep.FindingFailed
-		check.Detail, check.Fix = err.Error(), "mend that, and type lockstep doctor again"
+		check = finding(t.Name(), "check", lockstep.FindingFailed, err.Error(), "mend that, and type lockstep doctor again")
 	}
 	findings = append(findings, check)
 	if e, ok := t.(lockstep.Examiner); ok {

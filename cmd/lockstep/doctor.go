@@ -31,7 +31,11 @@ func newDoctor() *cobra.Command {
 the database is reached, the schema and its privileges, the rules of Supabase's
 advisor, Clerk, and every store. It writes nothing. Each line is ok, or says what
 to type; it exits with 3 if a check failed. What is not set, or cannot be checked
-yet, is called so, and is no failure.`,
+yet, is called so, and is no failure.
+
+With --json it prints {"ok": BOOL, "checks": [{"area", "name", "state", "detail",
+"fix"}]}; state is ok, warning, failed, not set or not checked, detail and fix may
+be left out.`,
 		Args: exactly(0, "doctor [--json]"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			findings := app.Examine(c.Context(), os.Getenv, quiet(c))

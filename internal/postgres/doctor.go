@@ -170,7 +170,7 @@ var schemaChecks = []schemaCheck{
 	{"functions: create_, update_medusa_customer", typeMigrate, `
 		select f || ' is missing, or not as Lockstep makes it'
 		  from unnest(array['create_medusa_customer(text,text,text)', 'update_medusa_customer(text,text,text,text)']) f
-		 where not exists (select from pg_proc where oid = to_regprocedure('public.' || f) and prosecdef and 'search_path=""' = any(proconfig))`},
+		 where not exists (select from pg_proc where oid = to_regprocedure('public.' || f) and prosecdef and 'search_path=pg_catalog, pg_temp' = any(proconfig))`},
 	{"functions: for service_role alone", typeMigrate, `
 		select f || case when g then ' may be called by ' else ' may not be called by ' end || r.rolname
 		  from unnest(array['create_medusa_customer(text,text,text)', 'update_medusa_customer(text,text,text,text)']) f

@@ -97,16 +97,20 @@ func (m *Migrator) access(ctx context.Context, tx pgx.Tx) error {
 	return grant(ctx, tx, role)
 }
 
-// fixPaths has the job engine's functions resolve names as ours do, whoever
-// calls them (Supabase's lint 0011).
+// fixPaths has every function of ours look names up in pg_catalog first, and in
+// the caller's temporary schema last. An empty search_path, as medusa.sql and
+// Supabase's lint 0011 have it, leaves that schema first for types: whoever may
+// call the function and make a temporary domain "text" has its check run with the
+// owner's rights (postgresql.org, "Writing SECURITY DEFINER Functions Safely").
 const fixPaths = `
 do $$
 declare
   f regprocedure;
 begin
-  for f in select p.oid from pg_proc p where p.pronamespace = 'lockstep'::regnamespace and p.prokind = 'f'
-              and not exists (select from unnest(p.proconfig) s where starts_with(s, 'search_path=')) loop
-    execute format('alter function %s set search_path = %L', f, '');
+  for f in select p.oid from pg_proc p where p.prokind = 'f' and (p.pronamespace = 'lockstep'::regnamespace
+             or p.oid = 'public.create_medusa_customer(text, text, text)'::regprocedure
+             or p.oid = 'public.update_medusa_customer(text, text, text, text)'::regprocedure) loop
+    execute format('alter function %s set search_path = pg_catalog, pg_temp', f);
   end loop;
 end
 $$`
@@ -121,6 +125,7 @@ func (m *Migrator) makeRole(ctx context.Context, tx pgx.Tx) error {
 	err := tx.QueryRow(ctx, `
 		select count(*) > 0, coalesce(bool_or(r.rolcanlogin), false), coalesce(bool_or(
 		  r.rolsuper or r.rolbypassrls or r.rolcreaterole or r.rolcreatedb or r.rolreplication or r.rolname = current_user
+		  or r.oid in (select relowner from pg_class where oid in (to_regclass('public.profiles'), to_regclass('lockstep.customer_links')))
 		  or exists (select from pg_auth_members m where m.member = r.oid)), false)
 		from pg_roles r where r.rolname = $1`, name).Scan(&exists, &login, &unsafe)
 	if err != nil {
@@ -189,33 +194,28 @@ type querier interface {
 
 // policies closes every table of schema lockstep to all but the owner and the
 // role. The owner is named too, whom no policy binds: a table without a policy
-// would look forgotten (Supabase's lint 0008).
+// would look forgotten (Supabase's lint 0008). A policy that is right is left
+// alone: to make one, PostgreSQL locks the table against everybody.
 func policies(ctx context.Context, tx pgx.Tx, role string) error {
-	tables, err := names(ctx, tx, `select c.oid::regclass::text from pg_class c
-		where c.relnamespace = 'lockstep'::regnamespace and c.relkind in ('r', 'p') order by 1`)
+	statements, err := names(ctx, tx, `
+		with due (name, roles) as (
+		  select c.oid::regclass, array_remove(array[c.relowner, to_regrole(quote_ident($2::text))], null) from pg_class c
+		   where c.relnamespace = 'lockstep'::regnamespace and c.relkind in ('r', 'p')
+		  union all
+		  select 'public.profiles', array[to_regrole(quote_ident($2::text))::oid] where $2::text <> ''
+		)
+		select format('drop policy if exists %1$I on %2$s; create policy %1$I on %2$s to %3$s using (true) with check (true);',
+		  $1::text, d.name, (select string_agg(quote_ident(r.rolname), ', ') from pg_roles r where r.oid = any(d.roles)))
+		  from due d where not exists (select from pg_policy p where p.polrelid = d.name and p.polname = $1::text and p.polpermissive and p.polcmd = '*'
+		    and p.polroles @> d.roles and p.polroles <@ d.roles
+		    and pg_get_expr(p.polqual, p.polrelid) = 'true' and pg_get_expr(p.polwithcheck, p.polrelid) = 'true')`, servicePolicy, role)
 	if err != nil {
 		return err
 	}
-	to := []string{"current_user"}
-	if role != "" {
-		to = append(to, pgx.Identifier{role}.Sanitize())
-	}
-	var sql strings.Builder
-	for _, t := range tables {
-		writePolicy(&sql, t, strings.Join(to, ", "))
-	}
-	if role != "" {
-		writePolicy(&sql, "public.profiles", to[1])
-	}
-	if _, err := tx.Exec(ctx, sql.String()); err != nil {
+	if _, err := tx.Exec(ctx, strings.Join(statements, "\n")); err != nil {
 		return fmt.Errorf("make policies: %w", Redact(err))
 	}
 	return nil
-}
-
-func writePolicy(sql *strings.Builder, table, to string) {
-	fmt.Fprintf(sql, "drop policy if exists %[1]s on %[2]s; create policy %[1]s on %[2]s to %[3]s using (true) with check (true);\n",
-		servicePolicy, table, to)
 }
 
 // revokeSQL takes back all that a role was ever granted where Lockstep is.
@@ -314,8 +314,8 @@ func (m *Migrator) dropRole(ctx context.Context, tx pgx.Tx, role string) error {
 	return fmt.Errorf("drop role %s: %w", role, Redact(err))
 }
 
-func names(ctx context.Context, tx pgx.Tx, sql string) ([]string, error) {
-	rows, err := tx.Query(ctx, sql)
+func names(ctx context.Context, tx pgx.Tx, sql string, args ...any) ([]string, error) {
+	rows, err := tx.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read schema %s: %w", Schema, Redact(err))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -146,14 +147,29 @@ func TestRoleIsKeptReplacedAndDropped(t *testing.T) {
 			from pg_roles r where rolname = $1), false)`, role)
 	}
 	must(t, m.Up(ctx))
+	policies := `select string_agg(oid::text, ' ' order by oid) from pg_policy`
+	before := testdb.Query[string](t, super, policies)
 	must(t, m.Up(ctx))
+	if after := testdb.Query[string](t, super, policies); after != before {
+		t.Error("up again made policies anew, and locked tables that are in use")
+	}
 	exec(t, super, `create table lockstep.river_news (id int)`) // as a later version of River would
-	exec(t, super, `alter table lockstep.river_news owner to postgres; revoke all on lockstep.river_job from lockstep_kept`)
+	exec(t, super, `alter table lockstep.river_news owner to postgres; revoke all on lockstep.river_job from lockstep_kept;
+		alter policy lockstep_service on lockstep.river_queue to public; alter policy lockstep_service on lockstep.river_leader using (false)`)
 	m.Role.Name = ""
 	must(t, m.Up(ctx))
 	if !may("lockstep_kept") || !testdb.Query[bool](t, super, `select has_table_privilege('lockstep_kept', 'lockstep.river_news', 'delete') and relrowsecurity
 		and exists (select from pg_policy where polrelid = c.oid) from pg_class c where oid = 'lockstep.river_news'::regclass`) {
 		t.Error("a later migration forgot the role")
+	}
+	if n := testdb.Query[int](t, super, `select count(*) from pg_policy where polname = 'lockstep_service' and polrelid::regclass::text like 'lockstep.%'
+		and (0::oid = any(polroles) or pg_get_expr(polqual, polrelid) <> 'true')`); n != 0 {
+		t.Errorf("%d policies were left as somebody had changed them", n)
+	}
+	// A superuser may migrate what another role owns, and is not taken for the role.
+	must(t, (&postgres.Migrator{Pool: super, MedusaSchema: testdb.MedusaSchema, Log: m.Log}).Up(ctx))
+	if n := testdb.Query[int](t, super, `select cardinality(polroles) from pg_policy where polrelid = 'lockstep.river_job'::regclass`); n != 2 || !may("lockstep_kept") {
+		t.Errorf("the policy is for %d roles", n)
 	}
 	m.Role.Name = "lockstep_next"
 	must(t, m.Up(ctx))
@@ -201,7 +217,13 @@ func TestRoleIsRefused(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, want)
 		}
 	}
-	exec(t, super, `drop role lockstep_bypass, lockstep_member`)
+	exec(t, super, `drop role lockstep_bypass, lockstep_member; create role lockstep_owner login;
+		create table if not exists public.profiles (id text primary key, clerk_updated_at timestamptz); alter table public.profiles owner to lockstep_owner`)
+	owner := postgres.Migrator{Pool: super, MedusaSchema: testdb.MedusaSchema, Log: slog.New(slog.DiscardHandler), Role: postgres.Role{Name: "lockstep_owner"}}
+	if err := owner.Up(t.Context()); !errors.Is(err, postgres.ErrRoleUnsafe) {
+		t.Errorf("the owner of profiles: %v", err)
+	}
+	exec(t, super, `alter table public.profiles owner to postgres; drop role lockstep_owner`)
 	m := migrator(t, db)
 	m.Role = postgres.Role{Name: "lockstep_short", Password: "canary"}
 	if err := m.Up(t.Context()); !errors.Is(err, postgres.ErrRolePassword) || strings.Contains(err.Error(), "canary") {
@@ -240,6 +262,36 @@ func TestRolePassword(t *testing.T) {
 		}
 		if err == nil {
 			must(t, conn.Close(t.Context()))
+		}
+	}
+}
+
+// Anybody may make temporary types. One called "text" must not get into our
+// functions, which work with the owner's rights.
+func TestTemporaryTypesStayOutside(t *testing.T) {
+	t.Parallel()
+	const trap = `
+		create temporary table loot (who varchar);
+		grant insert on loot to public;
+		create function pg_temp.trap(v pg_catalog.text) returns boolean language plpgsql as
+			$$ begin insert into pg_temp.loot values (current_user); return true; end $$;
+		create domain pg_temp.text as pg_catalog.text check (pg_temp.trap(value))`
+	for _, safe := range []bool{true, false} {
+		db := testdb.New(t)
+		if !safe { // the test can fail
+			exec(t, testdb.Pool(t, db, ""), `alter function lockstep.medusa_create(text, text, text, text, text) set search_path = ''`)
+		}
+		conn, err := pgx.Connect(t.Context(), db.URL(testdb.Role))
+		must(t, err)
+		defer func() { must(t, conn.Close(context.WithoutCancel(t.Context()))) }()
+		_, err = conn.Exec(t.Context(), trap)
+		must(t, err)
+		_, err = conn.Exec(t.Context(), `select lockstep.medusa_check(); select lockstep.medusa_create('user_a', 'a@example.test', 'a', 'a', '1');
+			select lockstep.medusa_update(id, 'user_a', 'b@example.test', 'b', 'b', '2'), lockstep.medusa_adopt(id, 'user_a', 'b@example.test', 'b', 'b', '2'),
+			       lockstep.medusa_release(id, 'user_a') from lockstep.medusa_resolve('user_a', null, null)`)
+		must(t, err)
+		if caught := testdb.Query[int](t, conn, `select count(*) from loot`); (caught == 0) != safe {
+			t.Errorf("safe %v: the trap ran %d times", safe, caught)
 		}
 	}
 }
