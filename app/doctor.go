@@ -84,7 +84,8 @@ func (s *settings) examine(name, wrong string) lockstep.Finding {
 			f.Detail, f.Fix = wrong[:at], wrong[at+2:]
 		}
 	}
-	if !set && name != "DATABASE_URL" {
+	// Without Clerk's, all but serve works; any other that is missed is a failure.
+	if !set && (wrong == "" || strings.HasPrefix(name, "CLERK_")) {
 		f.State = lockstep.FindingNotSet
 	}
 	return f

@@ -119,3 +119,11 @@ func TestPoolerOnAnotherPort(t *testing.T) {
 	w := newWorldWith(t, setup{url: url + "&default_query_exec_mode=exec", superuser: db.Superuser()})
 	w.stillWorks()
 }
+
+func TestServeThroughSessionPooler(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	w := newWorldWith(t, setup{url: testdb.Pooler(t, db, testdb.PoolerOptions{Session: true})(testdb.Role), superuser: db.Superuser()})
+	w.stillWorks()
+	w.eventually("a worker listens", `select count(*) > 0 from pg_stat_activity where datname = current_database() and query ilike 'listen%'`)
+}

@@ -12,7 +12,7 @@ import (
 
 // Examine looks at the database for `lockstep doctor`: how it is reached and as
 // whom, the schema, and what Supabase's advisor would say. It writes nothing.
-// Without an answer, the rest is not checked.
+// Without an answer, the rest is not checked. The caller sets Area.
 func Examine(ctx context.Context, pool *pgxpool.Pool) []lockstep.Finding {
 	connection := examineConnection(ctx, pool)
 	findings := []lockstep.Finding{connection}
@@ -39,7 +39,13 @@ func examineConnection(ctx context.Context, pool *pgxpool.Pool) lockstep.Finding
 		f.State, f.Detail, f.Fix = lockstep.FindingFailed, "the database does not answer: "+Redact(err).Error(), "mend DATABASE_URL, or start the server"
 		return f
 	}
-	config := pool.Config().ConnConfig
+	config, shared := pool.Config().ConnConfig, false
+	if !TransactionPooler(config) {
+		var err error
+		if shared, err = sharesBackends(ctx, pool); err != nil {
+			return notRead(f, err)
+		}
+	}
 	supabase := strings.HasSuffix(config.Host, ".pooler.supabase.com")
 	switch {
 	case TransactionPooler(config):
@@ -47,7 +53,7 @@ func examineConnection(ctx context.Context, pool *pgxpool.Pool) lockstep.Finding
 		if supabase {
 			f.Detail = "Supabase's pooler in transaction mode: fine for serve; migrate needs port 5432 instead"
 		}
-	case sharesBackends(ctx, pool):
+	case shared:
 		f.State, f.Fix = lockstep.FindingFailed, typeExecMode
 		f.Detail = "a pooler in transaction mode on a port that does not tell"
 	case supabase:
@@ -63,14 +69,14 @@ func examineConnection(ctx context.Context, pool *pgxpool.Pool) lockstep.Finding
 // sharesBackends reports that two connections of ours were served by one
 // process of the server: then a pooler hands it from transaction to
 // transaction. It tries a few times, since the pooler may have others idle.
-func sharesBackends(ctx context.Context, pool *pgxpool.Pool) bool {
+func sharesBackends(ctx context.Context, pool *pgxpool.Pool) (shared bool, err error) {
 	const tries = 5
 	for range tries {
-		if shared, err := shareBackend(ctx, pool); err != nil || shared {
-			return shared
+		if shared, err = shareBackend(ctx, pool); err != nil || shared {
+			break
 		}
 	}
-	return false
+	return shared, err
 }
 
 func shareBackend(ctx context.Context, pool *pgxpool.Pool) (shared bool, err error) {

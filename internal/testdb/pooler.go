@@ -21,7 +21,7 @@ import (
 // believes everybody.
 type PoolerOptions struct {
 	Session bool              // session mode, on a port that is no transaction pooler's
-	Port    string            // default 6432 in transaction mode
+	Port    string            // default 6432, in transaction mode
 	Secrets map[string]string // SCRAM verifiers by role: then a password is asked for
 }
 
@@ -39,7 +39,7 @@ func Pooler(t testing.TB, db pgtest.DB, o PoolerOptions) (roleURL func(role stri
 	case o.Port != "":
 		port = o.Port
 	case o.Session:
-		port = "5432"
+		port = "7655"
 	}
 	dir, err := os.MkdirTemp("", "lockstep-pgbouncer")
 	if err != nil {
@@ -90,9 +90,9 @@ func (o PoolerOptions) config(t testing.TB, db pgtest.DB, dir, host, port string
 	if socket := server.Query().Get("host"); socket != "" {
 		to = fmt.Sprintf("host=%s port=%s", socket, server.Query().Get("port"))
 	}
-	mode, auth := "transaction", "trust"
+	mode, auth, size := "transaction", "trust", 5
 	if o.Session {
-		mode = "session"
+		mode, size = "session", 50 // each client keeps one
 	}
 	if len(o.Secrets) > 0 {
 		auth = "scram-sha-256"
@@ -106,9 +106,9 @@ unix_socket_dir =
 auth_type = %s
 auth_file = %s
 pool_mode = %s
-default_pool_size = 5
+default_pool_size = %d
 max_client_conn = 1000
-`, to, host, port, auth, filepath.Join(dir, "users"), mode)
+`, to, host, port, auth, filepath.Join(dir, "users"), mode, size)
 }
 
 // users is the list of those who may connect.
