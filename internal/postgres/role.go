@@ -31,7 +31,7 @@ var (
 	ErrRoleName     = errors.New("is no name for Lockstep's role: use one of its own, of a to z, 0 to 9 and _, such as lockstep")
 	ErrRoleUnsafe   = errors.New("exists and may more than Lockstep needs: give --role a name that is not taken")
 	ErrRoleDenied   = errors.New("you may not make a role: run this as a role with CREATEROLE, such as Supabase's postgres, or have an administrator type `create role NAME login noinherit` and run it again")
-	ErrRolePassword = errors.New("must be 16 to 128 characters of printable ASCII: make one with `openssl rand -base64 24`")
+	ErrRolePassword = errors.New("must be 16 to 128 characters of printable ASCII: make one with `openssl rand -hex 24`")
 )
 
 // servicePolicy is the policy on each table that lets the owner and the role
