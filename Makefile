@@ -5,7 +5,7 @@ GO    ?= go
 RACE  ?= -race
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint build postgres nginx
+.PHONY: help demo test bench lint build postgres nginx pgbouncer
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -13,7 +13,7 @@ help: ## list the targets
 demo: postgres ## run the whole thing on this machine and watch it (ONCE=1: do not stay up)
 	$(GO) run ./cmd/lockstep demo
 
-test: postgres nginx ## run every test
+test: postgres nginx pgbouncer ## run every test
 	$(GO) vet ./...
 	$(GO) test $(RACE) -timeout 20m ./...
 	cd internal/compat && $(GO) vet ./... && $(GO) test $(RACE) ./...
@@ -41,6 +41,11 @@ postgres:
 # and under CI=true it fails.
 nginx:
 	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || $(call install,nginx) || true
+
+# The tests of poolers run pgbouncer, in place of Supabase's Supavisor; without
+# it they are skipped, and under CI=true they fail.
+pgbouncer:
+	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || $(call install,pgbouncer) || true
 
 install = { sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
 	command -v apt-get >/dev/null && echo "Installing $(1) with apt-get …" && \

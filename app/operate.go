@@ -24,6 +24,7 @@ var ErrUnknownUser = postgres.ErrNoProfile
 
 // MigrateOptions are how a migration is run.
 type MigrateOptions struct {
+	Role        string            // the login role to make for serving; empty for none, or the one there is
 	LockTimeout time.Duration     // how long it waits for tables in use; 0 is five seconds
 	Progress    func(note string) // if set, is told what is done, and what cannot be given back
 }
@@ -31,13 +32,23 @@ type MigrateOptions struct {
 func (a *App) migrator(o MigrateOptions) *postgres.Migrator {
 	return &postgres.Migrator{
 		Pool: a.pool, MedusaSchema: a.config.MedusaSchema, Log: a.log,
+		Role:        postgres.Role{Name: o.Role, Password: a.config.RolePassword},
 		LockTimeout: o.LockTimeout, Progress: o.Progress,
 	}
 }
 
 // MigrateUp brings the database up to date, and adopts a public.profiles that
-// is there.
-func (a *App) MigrateUp(ctx context.Context, o MigrateOptions) error { return a.migrator(o).Up(ctx) }
+// is there. With a role, or if there was one before, that role may serve.
+func (a *App) MigrateUp(ctx context.Context, o MigrateOptions) error {
+	err := a.migrator(o).Up(ctx)
+	if errors.Is(err, postgres.ErrRolePassword) {
+		return &SettingError{"LOCKSTEP_ROLE_PASSWORD", err}
+	}
+	return err
+}
+
+// HasRolePassword reports whether MigrateUp gives a role its password.
+func (a *App) HasRolePassword() bool { return a.config.RolePassword != "" }
 
 // MigrateDown takes Lockstep out of the database; profiles stay, and an adopted
 // table becomes what it was, as far as that can be done.

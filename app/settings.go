@@ -18,6 +18,7 @@ import (
 // Config is every setting, read and checked. docs/SETTINGS.md describes them.
 type Config struct {
 	DatabaseURL         string
+	RolePassword        string // given to the role of `migrate up --role`
 	Addr                string
 	CORSOrigins         []string
 	ClerkSecretKey      string
@@ -48,7 +49,7 @@ const (
 // known are the settings that a file may hold; the environment has the same
 // names. Those of parts to come are accepted, so that one file serves upgrades.
 var known = []string{
-	"DATABASE_URL", "LOCKSTEP_ADDR", "LOCKSTEP_OPERATOR_TOKEN", "LOCKSTEP_CORS_ORIGINS",
+	"DATABASE_URL", "LOCKSTEP_ROLE_PASSWORD", "LOCKSTEP_ADDR", "LOCKSTEP_OPERATOR_TOKEN", "LOCKSTEP_CORS_ORIGINS",
 	"CLERK_SECRET_KEY", "CLERK_WEBHOOK_SECRET", "CLERK_JWT_KEY", "CLERK_ISSUER", "CLERK_PUBLISHABLE_KEY",
 	"CLERK_AUTHORIZED_PARTIES", "CLERK_INSTANCE_ID", "CLERK_API_URL",
 	"MEDUSA_MODE", "MEDUSA_SCHEMA", "MEDUSA_API_URL", "MEDUSA_API_KEY",
@@ -81,8 +82,15 @@ func LoadConfig(getenv func(string) string, need Need) (Config, error) {
 	if err := s.readFile(); err != nil {
 		return Config{}, err
 	}
-	c := Config{
+	c := s.config()
+	s.check(c, need)
+	return c, errors.Join(s.errs...)
+}
+
+func (s *settings) config() Config {
+	return Config{
 		DatabaseURL:         s.get("DATABASE_URL", ""),
+		RolePassword:        s.get("LOCKSTEP_ROLE_PASSWORD", ""),
 		Addr:                s.get("LOCKSTEP_ADDR", ":8080"),
 		CORSOrigins:         s.list("LOCKSTEP_CORS_ORIGINS"),
 		ClerkSecretKey:      s.get("CLERK_SECRET_KEY", ""),
@@ -98,8 +106,6 @@ func LoadConfig(getenv func(string) string, need Need) (Config, error) {
 		MedusaSchema: s.get("MEDUSA_SCHEMA", "medusa"),
 		Shops:        s.shops(),
 	}
-	s.check(c, need)
-	return c, errors.Join(s.errs...)
 }
 
 func (s *settings) check(c Config, need Need) {

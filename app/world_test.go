@@ -61,7 +61,7 @@ func newWorldWith(t *testing.T, s setup) *world {
 	t.Helper()
 	if s.url == "" {
 		db := testdb.New(t)
-		s.url, s.superuser = db.URL(standin.Owner), db.URL("")
+		s.url, s.superuser = db.URL(testdb.Role), db.URL("")
 	}
 	w := &world{t: t, setup: s}
 	var err error

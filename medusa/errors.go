@@ -45,14 +45,13 @@ func (o operation) noAnswer() error {
 }
 
 // failed classes an error of the database. It goes by codes, never by texts,
-// and repeats none but that of a failed connection: the others can hold values
-// of a row.
+// and repeats none: they can hold values of a row, or of a setting.
 func (o operation) failed(err error) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return o.answered(pg, sentNothing(err))
 	}
-	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-		return o.fail(lockstep.ErrTransient, connect)
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok { // quotes the user and the database
+		return o.fail(lockstep.ErrTransient, errors.New("cannot connect to the database: check that it runs, and DATABASE_URL"))
 	}
 	kind := lockstep.ErrTransient
 	if o.writes && !sentNothing(err) {

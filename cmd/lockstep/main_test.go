@@ -78,6 +78,8 @@ func setup(env *testscript.Env) error {
 	}
 	env.Setenv("DATABASE_URL", db.URL(standin.Owner))
 	env.Setenv("SUPERUSER_URL", db.URL(""))
+	env.Setenv("ROLE_URL", db.URL("lockstep_story")) // roles that stories make
+	env.Setenv("DOCTOR_URL", db.URL("lockstep_doctor"))
 	env.Setenv("MEDUSA_MODE", "database")
 	env.Setenv("LOCKSTEP_ADDR", addr)
 	env.Setenv("OTHER_ADDR", other)

@@ -22,25 +22,51 @@ func newMigrate() *cobra.Command {
 	return c
 }
 
+const upToDate = "The database is up to date."
+
 func newMigrateUp() *cobra.Command {
-	var lockTimeout time.Duration
+	var o app.MigrateOptions
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Make the tables and functions that Lockstep needs; adopt public.profiles",
 		Long: `Make the tables and functions that Lockstep needs, and carry a public.profiles
 of another making over: all of it, or nothing, in which case what stands in the
-way is named, with what to type. Tables that change are locked meanwhile.`,
-		Args: exactly(0, "migrate up"),
+way is named, with what to type. Tables that change are locked meanwhile.
+
+With --role lockstep it also makes the login role of that name, which may do what
+Lockstep does and no more, for serve, status, show and sync to use. Later runs
+keep its grants up to date by themselves. LOCKSTEP_ROLE_PASSWORD, if set, becomes
+its password, of which the server only sees a SCRAM verifier.`,
+		Args: exactly(0, "migrate up [--role NAME]"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return migrate(c, (*app.App).MigrateUp, app.MigrateOptions{LockTimeout: lockTimeout}, "The database is up to date.")
+			if o.Role == "" && c.Flags().Changed("role") {
+				return usageError{fmt.Errorf("--role must be a name, such as lockstep")}
+			}
+			return migrate(c, migrateUp(c), o, upToDate)
 		},
 	}
-	lockTimeoutFlag(c, &lockTimeout)
+	lockTimeoutFlag(c, &o.LockTimeout)
+	c.Flags().StringVar(&o.Role, "role", "", "make this login role, with what Lockstep needs and no more")
 	return c
 }
 
 func lockTimeoutFlag(c *cobra.Command, d *time.Duration) {
 	c.Flags().DurationVar(d, "lock-timeout", 5*time.Second, "give up if a table is in use for longer; whoever wants it meanwhile waits as long")
+}
+
+// migrateUp brings the database up to date and, if a role was made, says what to
+// do with it.
+func migrateUp(c *cobra.Command) func(*app.App, context.Context, app.MigrateOptions) error {
+	return func(a *app.App, ctx context.Context, o app.MigrateOptions) error {
+		if err := a.MigrateUp(ctx, o); err != nil || o.Role == "" {
+			return err
+		}
+		fmt.Fprintf(c.ErrOrStderr(), "Role %s may do what Lockstep does, and no more: name it in the DATABASE_URL of serve.\n", o.Role)
+		if !a.HasRolePassword() {
+			fmt.Fprintf(c.ErrOrStderr(), "If it has no password yet, type \\password %s in psql, or set LOCKSTEP_ROLE_PASSWORD and run this again.\n", o.Role)
+		}
+		return nil
+	}
 }
 
 func newMigrateDown() *cobra.Command {

@@ -46,6 +46,7 @@ type Inbox struct {
 	names    []string // of the targets, in the order of the settings
 	jobs     *river.Client[pgx.Tx]
 	works    bool
+	reindex  reindexing
 	log      *slog.Logger
 	queue    chan *request
 	stopped  chan struct{} // closed when Run ends
@@ -133,6 +134,9 @@ func (in *Inbox) startJobs(ctx, jobs context.Context) error {
 	const pause = time.Second
 	for warned := false; ; warned = true {
 		err := in.store.Ping(ctx)
+		if err == nil {
+			err = in.reindex.ask(ctx, in.store)
+		}
 		if err == nil {
 			err = in.jobs.Start(jobs)
 		}

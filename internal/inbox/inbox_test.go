@@ -13,7 +13,6 @@ import (
 	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/internal/localpg/pgtest"
 	"github.com/lockstephq/lockstep/internal/postgres"
-	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
 	"github.com/lockstephq/lockstep/targettest"
 )
@@ -38,7 +37,7 @@ func newBox(t testing.TB, targets ...lockstep.Target) *box {
 func (b *box) start(targets ...lockstep.Target) *Inbox {
 	b.t.Helper()
 	in, err := NewWorker(Config{
-		Pool: testdb.Pool(b.t, b.db, standin.Owner), JobPool: testdb.Pool(b.t, b.db, standin.Owner),
+		Pool: testdb.Pool(b.t, b.db, testdb.Role), JobPool: testdb.Pool(b.t, b.db, testdb.Role),
 		Targets: targets, Workers: 100, Log: slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {

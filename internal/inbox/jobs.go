@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -81,7 +82,9 @@ func (in *Inbox) enqueue(ctx context.Context, tx pgx.Tx, keys []postgres.Key) er
 	if len(params) == 0 {
 		return nil
 	}
-	if _, err := in.jobs.InsertManyFastTx(ctx, tx, params); err != nil {
+	// Not InsertManyFastTx: it copies, which PostgreSQL refuses to whom
+	// row-level security binds.
+	if _, err := in.jobs.InsertManyTx(ctx, tx, params); err != nil {
 		return fmt.Errorf("enqueue sync: %w", err)
 	}
 	return nil
@@ -94,6 +97,26 @@ func queueName(target string) string {
 	name = strings.Trim(name[:min(len(name), 40)], "_")
 	sum := sha256.Sum256([]byte(target)) // tells apart what the letters do not
 	return strings.TrimPrefix(fmt.Sprintf("%s_%x", name, sum[:4]), "_")
+}
+
+// reindexing is when River rebuilds its indexes: at midnight UTC, its own
+// default, or never for a role that does not own them, to whom PostgreSQL would
+// refuse it each night. They then grow as autovacuum allows.
+type reindexing struct{ owns atomic.Bool }
+
+func (r *reindexing) ask(ctx context.Context, s *postgres.Store) error {
+	owns, err := s.OwnsJobs(ctx)
+	r.owns.Store(owns)
+	return err
+}
+
+// Next implements river.PeriodicSchedule.
+func (r *reindexing) Next(now time.Time) time.Time {
+	const day, never = 24 * time.Hour, 100 * 365
+	if !r.owns.Load() {
+		return now.Add(never * day)
+	}
+	return now.UTC().Truncate(day).Add(day)
 }
 
 // retryPause grows by half with each attempt, from a third of a second to half

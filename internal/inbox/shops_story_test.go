@@ -64,7 +64,7 @@ func (m *mall) targets(pool *pgxpool.Pool) []lockstep.Target {
 func (m *mall) work(workers int, targets []lockstep.Target) *Inbox {
 	m.t.Helper()
 	in, err := NewWorker(Config{
-		Pool: testdb.Pool(m.t, m.db, standin.Owner), JobPool: testdb.Pool(m.t, m.db, standin.Owner),
+		Pool: testdb.Pool(m.t, m.db, testdb.Role), JobPool: testdb.Pool(m.t, m.db, testdb.Role),
 		Targets: targets, Workers: workers, Log: slog.New(slog.NewTextHandler(m.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {

@@ -34,7 +34,7 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 	return &river.Config{
 		Schema: postgres.Schema, Logger: c.Log, Workers: workers, Queues: queues,
 		FetchCooldown: fetchCooldown, FetchPollInterval: poll, PollOnly: c.PollOnly,
-		JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter,
+		JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter, ReindexerSchedule: &in.reindex,
 		PeriodicJobs: []*river.PeriodicJob{river.NewPeriodicJob(
 			river.PeriodicInterval(sweepInterval),
 			func() (river.JobArgs, *river.InsertOpts) {

@@ -11,7 +11,9 @@
 --     and compared without case, since Medusa keeps a guest's as it was typed;
 --   * Medusa allows one guest and one account per e-mail; an account is never
 --     handed out by e-mail alone, for Medusa's Store API verifies no address;
---   * a person's data is in no message.
+--   * a person's data is in no message;
+--   * names are qualified; the migration then sets search_path to "pg_catalog,
+--     pg_temp", for an empty one finds a caller's temporary types first.
 -- The names lockstep.ulid and lockstep.medusa_* belong to this file.
 
 -- Functions whose arguments, defaults or result have changed are dropped first,

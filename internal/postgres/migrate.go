@@ -40,6 +40,7 @@ const defaultLockTimeout = 5 * time.Second
 type Migrator struct {
 	Pool         *pgxpool.Pool
 	MedusaSchema string // where Medusa's tables are, or will be
+	Role         Role   // the login role that serves
 	Log          *slog.Logger
 	LockTimeout  time.Duration     // 0 is five seconds
 	Progress     func(note string) // if set, is told what is done, and what could not be given back
@@ -71,6 +72,7 @@ func (m *Migrator) Up(ctx context.Context) error {
 			{"making Lockstep's tables", m.own},
 			{"making the job engine's tables", m.river},
 			{"making Medusa's functions", m.functions},
+			{"deciding who may what", m.access},
 		} {
 			m.note(part.note)
 			if err := part.run(ctx, s); err != nil {
@@ -101,6 +103,9 @@ func (m *Migrator) Down(ctx context.Context) error {
 		var there bool
 		if err := s.tx.QueryRow(ctx, `select to_regnamespace($1) is not null`, Schema).Scan(&there); err != nil || !there {
 			return Redact(err)
+		}
+		if err := m.closeAccess(ctx, s.tx); err != nil {
+			return err
 		}
 		_, err := s.tx.Exec(ctx, `
 			drop function if exists public.create_medusa_customer(text, text, text);
@@ -242,7 +247,7 @@ func functionsSQL(medusaSchema string) (string, error) {
 	if err := t.Execute(&sql, map[string]string{"Medusa": pgx.Identifier{medusaSchema}.Sanitize()}); err != nil {
 		return "", err
 	}
-	return sql.String() + closeSchema, nil
+	return sql.String() + closeSchema + fixPaths, nil
 }
 
 // indexes makes the look-ups on Medusa's table fast. Medusa's writes wait while
@@ -257,13 +262,20 @@ func (m *Migrator) indexes(ctx context.Context, s session) error {
 	return nil
 }
 
+// closeSchema leaves the tables to their owner; access adds the role that serves.
 const closeSchema = `
 do $$
 declare
   t regclass;
+  v_owner regrole;
 begin
   for t in select c.oid from pg_class c where c.relnamespace = 'lockstep'::regnamespace and c.relkind in ('r', 'p') and not c.relrowsecurity loop
     execute format('alter table %s enable row level security', t);
+  end loop;
+  for t, v_owner in select c.oid, c.relowner::regrole from pg_class c
+     where c.relnamespace = 'lockstep'::regnamespace and c.relkind in ('r', 'p')
+       and not exists (select from pg_policy p where p.polrelid = c.oid and p.polname = 'lockstep_service') loop
+    execute format('create policy lockstep_service on %s to %s using (true) with check (true)', t, v_owner);
   end loop;
   revoke all on all tables in schema lockstep from public;
   revoke all on all sequences in schema lockstep from public;

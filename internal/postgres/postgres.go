@@ -49,7 +49,7 @@ func ParseURL(url string) (*pgxpool.Config, error) {
 	if config.ConnConfig.ConnectTimeout == 0 || config.ConnConfig.ConnectTimeout > connectTimeout {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}
-	if TransactionPooler(config.ConnConfig) {
+	if TransactionPooler(config.ConnConfig) && config.ConnConfig.DefaultQueryExecMode != pgx.QueryExecModeSimpleProtocol {
 		// Prepared statements belong to a server connection, and the pooler
 		// hands out another one for each transaction.
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
@@ -57,9 +57,14 @@ func ParseURL(url string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// TransactionPooler tells by the port whether a connection goes through a
-// pooler in transaction mode: 6543 on Supabase, 6432 for pgbouncer.
-func TransactionPooler(c *pgx.ConnConfig) bool { return c.Port == 6543 || c.Port == 6432 }
+// TransactionPooler tells whether a connection goes through a pooler in
+// transaction mode: by the port, 6543 on Supabase and 6432 for pgbouncer, or
+// because the URL asks for queries without prepared statements, as pgx's manual
+// advises for poolers (default_query_exec_mode=exec).
+func TransactionPooler(c *pgx.ConnConfig) bool {
+	return c.Port == 6543 || c.Port == 6432 ||
+		c.DefaultQueryExecMode == pgx.QueryExecModeExec || c.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
+}
 
 // Ping asks whether the database answers and is migrated.
 func (s *Store) Ping(ctx context.Context) error {

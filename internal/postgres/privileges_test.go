@@ -147,11 +147,11 @@ func TestFunctionsAreForTheServerOnly(t *testing.T) {
 	inBothGrantModes(t, func(t *testing.T, pool *pgxpool.Pool) {
 		public := map[string]bool{"create_medusa_customer": true, "update_medusa_customer": true}
 		rows, err := pool.Query(t.Context(), `
-			select p.proname, p.prosecdef, coalesce(p.proconfig @> array['search_path=""'], false), r.rolname,
+			select p.proname, p.prosecdef, coalesce(p.proconfig @> array['search_path=pg_catalog, pg_temp'], false), r.rolname,
 			       has_function_privilege(r.oid, p.oid, 'execute') and has_schema_privilege(r.oid, n.oid, 'usage')
 			  from pg_proc p join pg_namespace n on n.oid = p.pronamespace
 			 cross join (select oid, rolname from pg_roles where rolname in ('anon', 'authenticated', 'service_role')) r
-			 where n.nspname = 'lockstep' and p.proname not like 'river%' or n.nspname = 'public' and p.proname like '%medusa%'`)
+			 where n.nspname = 'lockstep' or n.nspname = 'public' and p.proname like '%medusa%'`)
 		must(t, err)
 		var name, role string
 		var definer, path, may bool

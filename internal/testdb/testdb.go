@@ -19,6 +19,10 @@ import (
 // MedusaSchema is where Medusa's tables are in a test's database.
 const MedusaSchema = "medusa"
 
+// Role is the login role that a migrated database has for Lockstep: tests that
+// serve use it, so that they meet what is not granted.
+const Role = "lockstep"
+
 // New makes a migrated database with today's grant rules.
 func New(t testing.TB) pgtest.DB { return Migrated(t, standin.Options{MedusaSchema: MedusaSchema}) }
 
@@ -52,7 +56,7 @@ func migrateUp(ctx context.Context, url, medusa string) error {
 		return err
 	}
 	defer pool.Close()
-	m := postgres.Migrator{Pool: pool, MedusaSchema: medusa, Log: slog.New(slog.DiscardHandler)}
+	m := postgres.Migrator{Pool: pool, MedusaSchema: medusa, Role: postgres.Role{Name: Role}, Log: slog.New(slog.DiscardHandler)}
 	return m.Up(ctx)
 }
 
