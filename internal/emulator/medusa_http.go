@@ -45,10 +45,14 @@ func writeMedusaError(w http.ResponseWriter, err error) {
 	writeMedusa(w, e.Status, body)
 }
 
-// writeMedusa names the time after which Medusa closes an idle connection.
-func writeMedusa(w http.ResponseWriter, status int, body any) {
+// keepAlive names the time after which Medusa closes an idle connection.
+func keepAlive(w http.ResponseWriter) {
 	w.Header().Set("Connection", "keep-alive")
 	w.Header().Set("Keep-Alive", "timeout=5")
+}
+
+func writeMedusa(w http.ResponseWriter, status int, body any) {
+	keepAlive(w)
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // a client that left is no error of ours
@@ -106,6 +110,7 @@ func (m *Medusa) routes() *http.ServeMux {
 	mux.HandleFunc("POST /admin/customers/{id}", m.admitted(m.update))
 	mux.HandleFunc("DELETE /admin/customers/{id}", m.admitted(m.remove))
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
+		keepAlive(w)
 		_, _ = io.WriteString(w, "OK") // a client that left is no error of ours
 	})
 	mux.HandleFunc("/", noRoute)
