@@ -121,11 +121,11 @@ func (m *Medusa) emit(name, id string) { m.events = append(m.events, MedusaEvent
 // crockford are the digits of a ULID (github.com/ulid/spec).
 const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-// newID returns a prefix and a ULID: ten digits of the time in milliseconds and
-// sixteen at random.
+// newID returns a prefix and a ULID: ten digits of the time in milliseconds, every
+// one later than all before, and sixteen at random.
 func (m *Medusa) newID(prefix string) string {
 	var id [26]byte
-	at := m.options.Now().UnixMilli()
+	at := m.clock.tick()
 	for i := 9; i >= 0; i-- {
 		id[i] = crockford[at%32]
 		at /= 32
