@@ -37,7 +37,12 @@ type apiWorld struct {
 
 func openAPI(t testing.TB) apiWorld {
 	t.Helper()
-	m := emulator.NewMedusa(emulator.MedusaOptions{})
+	return openAPIWith(t, emulator.MedusaOptions{})
+}
+
+func openAPIWith(t testing.TB, o emulator.MedusaOptions) apiWorld {
+	t.Helper()
+	m := emulator.NewMedusa(o)
 	server := httptest.NewServer(m)
 	t.Cleanup(server.Close)
 	m.SetBaseURL(server.URL)

@@ -84,8 +84,12 @@ func (o MedusaOptions) withDefaults() MedusaOptions {
 }
 
 // ServeHTTP serves the Admin API under /admin/, logins under /auth/ and the
-// control routes under /_control/medusa/.
-func (m *Medusa) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.handler.ServeHTTP(w, r) }
+// control routes under /_control/medusa/. The Date of an answer is of the clock
+// that stamps the customers.
+func (m *Medusa) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Date", m.options.Now().UTC().Format(http.TimeFormat))
+	m.handler.ServeHTTP(w, r)
+}
 
 // SetBaseURL says where the emulator is reached, once its listener is open.
 func (m *Medusa) SetBaseURL(url string) {
