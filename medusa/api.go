@@ -44,10 +44,13 @@ type APIOptions struct {
 // Medusa: it fails with ErrThrottled for [settle] after the last request without
 // an answer.
 //
-// What remains: Medusa cannot compare before it writes, so two processes that
-// adopt one guest for two users at the same instant may both succeed if the
-// first reads its own mark before the second writes. The links, which give a
-// customer to one user only, stop the second.
+// What remains is narrow, and shows. Medusa cannot compare before it writes: two
+// processes that adopt one guest for two users at the same instant may both
+// succeed, if the first reads its own mark before the second writes; the links,
+// which give a customer to one user only, stop the second. And what a killed
+// process had asked for without an answer no other one remembers: if Medusa does
+// it after the next worker's look, a user without an e-mail has two customers.
+// Both carry the mark, so the link becomes a conflict that names them.
 type API struct {
 	client *client
 	index  *index
