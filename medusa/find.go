@@ -19,7 +19,7 @@ func (a *API) Resolve(ctx context.Context, q lockstep.Query) (lockstep.Found, er
 		return lockstep.Found{}, err
 	}
 	if q.CustomerID != "" {
-		found, err := a.fetch(ctx, op, q, time.Time{})
+		found, err := a.fetch(ctx, op, q, "", time.Time{})
 		if err != nil || asLinked(found, q) {
 			return found, err
 		}
@@ -39,17 +39,18 @@ func (a *API) look(ctx context.Context, op operation, q lockstep.Query) (lockste
 		return lockstep.Found{}, err
 	}
 	since, _ := a.index.settled()
-	found, err := a.fetch(ctx, op, q, since)
+	found, err := a.fetch(ctx, op, q, q.Email, since)
 	if err == nil && len(found.ByUser) > 0 {
 		a.lost.made(q.UserID)
 	}
 	return found, err
 }
 
-// fetch reads the candidates, the holders of the e-mail and, unless since is zero,
-// what changed since then; all in one request, but for the pages of a long answer.
-func (a *API) fetch(ctx context.Context, op operation, q lockstep.Query, since time.Time) (found lockstep.Found, err error) {
-	filter := anyOf(a.index.candidates(q), q.Email, since)
+// fetch reads the query's candidates, who holds the e-mail by exact case and,
+// unless since is zero, what changed since then; all in one request, but for the
+// pages of a long answer.
+func (a *API) fetch(ctx context.Context, op operation, q lockstep.Query, email string, since time.Time) (found lockstep.Found, err error) {
+	filter := anyOf(a.index.candidates(q), email, since)
 	if filter == nil {
 		return found, nil
 	}
@@ -77,6 +78,9 @@ func (a *API) fetch(ctx context.Context, op operation, q lockstep.Query, since t
 // there is nothing to ask. A name that Medusa does not know in such a filter it
 // leaves out, and then finds everybody: the exam on a real Medusa would show.
 func anyOf(ids []string, email string, since time.Time) url.Values {
+	if len(ids) > 0 && email == "" && since.IsZero() {
+		return url.Values{"id[]": ids}
+	}
 	filter := url.Values{}
 	add := func(name, value string) {
 		filter.Add("$or["+strconv.Itoa(len(filter))+"]"+name, value)

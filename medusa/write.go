@@ -185,7 +185,7 @@ func (a *API) Release(ctx context.Context, now lockstep.Customer) error {
 		return err
 	}
 	defer done()
-	found, err := a.fetch(ctx, reading("look before release"), lockstep.Query{CustomerID: now.ID}, time.Time{})
+	found, err := a.fetch(ctx, reading("look before release"), lockstep.Query{CustomerID: now.ID}, "", time.Time{})
 	if err != nil || found.ByLink == nil || now.UserID == "" || found.ByLink.UserID != now.UserID {
 		return err
 	}
