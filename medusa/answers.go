@@ -21,16 +21,20 @@ func (o operation) doubt() lockstep.ErrorKind {
 	return lockstep.ErrTransient
 }
 
+func (o operation) failf(kind lockstep.ErrorKind, format string, args ...any) error {
+	return o.fail(kind, fmt.Errorf(format, args...))
+}
+
 func (o operation) unreadable(why string) error { return o.fail(o.doubt(), errors.New(why)) }
 
 func (o operation) taken(why string) error { return o.fail(lockstep.ErrTaken, errors.New(why)) }
 
-func (o operation) gone() error { return o.fail(lockstep.ErrGone, errors.New("it was deleted")) }
+func (o operation) gone() error { return o.failf(lockstep.ErrGone, "it was deleted") }
 
 // mayWrite refuses what mayStart does, and a write for nobody.
 func (o operation) mayWrite(ctx context.Context, want lockstep.Customer) error {
 	if want.UserID == "" {
-		return o.fail(lockstep.ErrInvalid, errors.New("the user has no id"))
+		return o.failf(lockstep.ErrInvalid, "the user has no id")
 	}
 	return o.mayStart(ctx, []any{want.UserID, want.Email, want.FirstName, want.LastName, want.Phone})
 }
@@ -54,14 +58,14 @@ func (o operation) answeredHTTP(res response) error {
 	case status == http.StatusTooManyRequests: // Medusa has no limit, but a proxy may
 		return o.throttled(retryAfter(res.header), "a proxy before Medusa limits the rate (429)")
 	case status == http.StatusUnauthorized:
-		return o.fail(lockstep.ErrRefused, errors.New("Medusa does not know who asks (401): correct MEDUSA_API_KEY (a secret key, sk_…, "+
-			"that is not revoked), or MEDUSA_ADMIN_EMAIL and MEDUSA_ADMIN_PASSWORD"))
+		return o.failf(lockstep.ErrRefused, "Medusa does not know who asks (401): correct MEDUSA_API_KEY (a secret key, sk_…, "+
+			"that is not revoked), or MEDUSA_ADMIN_EMAIL and MEDUSA_ADMIN_PASSWORD")
 	case status == http.StatusForbidden:
-		return o.fail(lockstep.ErrRefused, errors.New("Medusa denies access to customers (403): give the admin user a role that reads and writes them"))
+		return o.failf(lockstep.ErrRefused, "Medusa denies access to customers (403): give the admin user a role that reads and writes them")
 	case status >= 300 && status < 400:
-		return o.fail(lockstep.ErrRefused, fmt.Errorf("Medusa answers from another address (%d): correct MEDUSA_API_URL", status))
+		return o.failf(lockstep.ErrRefused, "Medusa answers from another address (%d): correct MEDUSA_API_URL", status)
 	case status == http.StatusRequestTimeout || status >= 500:
-		return o.fail(o.doubt(), fmt.Errorf("status %d from Medusa", status))
+		return o.failf(o.doubt(), "status %d from Medusa", status)
 	}
 	return o.refused(res.status, res.body)
 }
@@ -76,13 +80,13 @@ func (o operation) refused(status int, body []byte) error {
 	case status == http.StatusNotFound && said.Type == "not_found":
 		return o.gone()
 	case status == http.StatusNotFound || !isMedusas && status != http.StatusRequestEntityTooLarge:
-		return o.fail(lockstep.ErrRefused, fmt.Errorf("there is no Medusa 2 at MEDUSA_API_URL, or a proxy is in its way (%d): correct it", status))
+		return o.failf(lockstep.ErrRefused, "there is no Medusa 2 at MEDUSA_API_URL, or a proxy is in its way (%d): correct it", status)
 	case status == http.StatusConflict:
-		return o.fail(o.doubt(), errors.New("status 409 from Medusa"))
+		return o.failf(o.doubt(), "status 409 from Medusa")
 	case status == http.StatusRequestEntityTooLarge:
-		return o.fail(lockstep.ErrInvalid, errors.New("the user's data are too large for Medusa (413)"))
+		return o.failf(lockstep.ErrInvalid, "the user's data are too large for Medusa (413)")
 	}
-	return o.fail(lockstep.ErrInvalid, fmt.Errorf("Medusa does not take a value of the user's (%d): most often an e-mail that it holds to be none", status))
+	return o.failf(lockstep.ErrInvalid, "Medusa does not take a value of the user's (%d): most often an e-mail that it holds to be none", status)
 }
 
 // complaint is Medusa's error.

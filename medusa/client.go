@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -72,7 +71,7 @@ type response struct {
 func (c *client) call(ctx context.Context, op operation, method, path string, body, into any) (response, error) {
 	data, err := encode(body)
 	if err != nil {
-		return response{}, op.fail(lockstep.ErrInvalid, errors.New("a field cannot be written as JSON"))
+		return response{}, op.failf(lockstep.ErrInvalid, "a field cannot be written as JSON")
 	}
 	auth, err := c.auth.authorize(ctx, "")
 	if err != nil {
@@ -115,7 +114,7 @@ func (c *client) send(ctx context.Context, op operation, method, path, auth stri
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
 	req, err := http.NewRequestWithContext(traced, method, c.base+path, bytes.NewReader(data))
 	if err != nil {
-		return response{}, op.fail(lockstep.ErrRefused, errors.New("Medusa's address is no URL: correct MEDUSA_API_URL"))
+		return response{}, op.failf(lockstep.ErrRefused, "Medusa's address is no URL: correct MEDUSA_API_URL")
 	}
 	req.Header.Set("Accept", "application/json")
 	if data != nil {
@@ -151,13 +150,15 @@ func (c *client) unanswered(ctx context.Context, op operation, err error, connec
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // without the address
 		}
-		return op.fail(lockstep.ErrTransient, fmt.Errorf("no connection: %w", err))
+		return op.failf(lockstep.ErrTransient, "no connection: %w", err)
 	}
-	c.lost.note()
+	if op.writes || ctx.Err() != nil { // it may be done, or Medusa hangs
+		c.lost.note()
+	}
 	if ended := ctx.Err(); ended != nil {
-		return op.fail(op.doubt(), fmt.Errorf("no answer: %w", ended))
+		return op.failf(op.doubt(), "no answer: %w", ended)
 	}
-	return op.fail(op.doubt(), errors.New("the connection broke"))
+	return op.failf(op.doubt(), "the connection broke")
 }
 
 // record is a customer as Medusa shows it.

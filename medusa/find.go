@@ -54,24 +54,29 @@ func (a *API) fetch(ctx context.Context, op operation, q lockstep.Query, email s
 	if filter == nil {
 		return found, nil
 	}
+	var began time.Time // of the first page
 	quiet := a.lost.quiet()
-	for after, first := "", true; ; first = false {
+	for after := ""; ; {
 		p, full, err := a.readPage(ctx, op, filter, after)
 		if err != nil {
 			return lockstep.Found{}, err
+		}
+		if after == "" {
+			began = p.began
 		}
 		a.index.add(p.Customers...)
 		for _, r := range p.Customers {
 			sortIn(&found, r.customer(), q)
 		}
-		if first && quiet && !full && !since.IsZero() {
-			a.index.settle(p.began, a.client.timeout)
-		}
 		if !full {
-			return found, nil
+			break
 		}
 		after = p.Customers[len(p.Customers)-1].ID
 	}
+	if quiet && !since.IsZero() {
+		a.index.settle(began, a.client.timeout)
+	}
+	return found, nil
 }
 
 // anyOf is the filter "one of these ids, or this e-mail, or changed since"; nil if

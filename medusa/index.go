@@ -149,7 +149,7 @@ func (a *API) fillPage(ctx context.Context, op operation) error {
 		return err
 	}
 	if p.began.IsZero() {
-		return op.fail(lockstep.ErrRefused, errors.New("Medusa's answers carry no Date: let the proxy in its way leave it there"))
+		return op.failf(lockstep.ErrRefused, "Medusa's answers carry no Date: let the proxy in its way leave it there")
 	}
 	if x.after == "" {
 		x.settle(p.began, a.client.timeout)

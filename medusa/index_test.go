@@ -111,4 +111,10 @@ func TestWindow(t *testing.T) {
 	}
 	moves("while a request is lost", 30*time.Second, false)
 	moves("once it is done", medusa.Settle, true)
+	for i := range 1100 {
+		_, err := w.PutCustomer(emulator.MedusaSpec{Email: fmt.Sprintf("many%d@example.test", i)})
+		must(t, err)
+	}
+	moves("when more changed than one page holds", medusa.Settle, true)
+	moves("and after that", medusa.Settle, true)
 }

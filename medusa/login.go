@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -75,14 +74,14 @@ func (l *login) ended() bool { return !l.expires.IsZero() && !l.now().Before(l.e
 func (l *login) ask(ctx context.Context, op operation, path string, body map[string]string) error {
 	data, err := encode(body)
 	if err != nil {
-		return op.fail(lockstep.ErrRefused, errors.New("the login cannot be written as JSON: correct MEDUSA_ADMIN_EMAIL and MEDUSA_ADMIN_PASSWORD"))
+		return op.failf(lockstep.ErrRefused, "the login cannot be written as JSON: correct MEDUSA_ADMIN_EMAIL and MEDUSA_ADMIN_PASSWORD")
 	}
 	res, err := l.client.send(ctx, op, http.MethodPost, path, l.header, data)
 	if err != nil {
 		return err
 	}
 	if res.status == http.StatusUnauthorized {
-		return op.fail(lockstep.ErrRefused, errors.New("Medusa refuses the admin's login (401): correct MEDUSA_ADMIN_EMAIL and MEDUSA_ADMIN_PASSWORD"))
+		return op.failf(lockstep.ErrRefused, "Medusa refuses the admin's login (401): correct MEDUSA_ADMIN_EMAIL and MEDUSA_ADMIN_PASSWORD")
 	}
 	if err := op.answeredHTTP(res); err != nil {
 		return err
@@ -91,8 +90,8 @@ func (l *login) ask(ctx context.Context, op operation, path string, body map[str
 		Token string `json:"token"`
 	}
 	if json.Unmarshal(res.body, &answer) != nil || answer.Token == "" {
-		return op.fail(lockstep.ErrRefused, errors.New("the admin's login needs more than a password: "+
-			"use an admin user of Lockstep's own that does not, or MEDUSA_API_KEY"))
+		return op.failf(lockstep.ErrRefused, "the admin's login needs more than a password: "+
+			"use an admin user of Lockstep's own that does not, or MEDUSA_API_KEY")
 	}
 	l.keep(answer.Token)
 	return nil
