@@ -40,7 +40,7 @@ func (a *API) look(ctx context.Context, op operation, q lockstep.Query) (lockste
 	}
 	since, _ := a.index.settled()
 	found, err := a.fetch(ctx, op, q, q.Email, since)
-	if err == nil && len(found.ByUser) > 0 {
+	if err == nil && guest(found.ByUser, "") != nil {
 		a.lost.made(q.UserID)
 	}
 	return found, err
