@@ -118,3 +118,27 @@ func TestWindow(t *testing.T) {
 	moves("when more changed than one page holds", medusa.Settle, true)
 	moves("and after that", medusa.Settle, true)
 }
+
+// TestRemembersWhatIsOld: what changed long ago is found through the index alone,
+// all that carry one mark, and all that share an e-mail but for its case.
+func TestRemembersWhatIsOld(t *testing.T) {
+	t.Parallel()
+	clock := newMovedClock()
+	w := openAPIWith(t, emulator.MedusaOptions{Now: clock.Now})
+	for i, email := range []string{"Ada@example.test", "aDA@example.test", "ADA@example.test"} {
+		_, err := w.PutCustomer(emulator.MedusaSpec{Email: email, HasAccount: i == 2, Metadata: map[string]any{"clerk_user_id": "user_ada"}})
+		must(t, err)
+	}
+	target := w.target(t, byKey(w.Medusa))
+	target.SetClock(clock.Now)
+	for range 3 {
+		found := resolve(t, target, lockstep.Query{UserID: "user_ada", Email: "ada@example.test"})
+		if len(found.ByUser) != 3 || len(found.ByEmail) != 3 {
+			t.Errorf("%v after the change: by user %+v, by e-mail %+v", clock.Now(), found.ByUser, found.ByEmail)
+		}
+		if byUser := resolve(t, target, lockstep.Query{UserID: "user_ada"}).ByUser; len(byUser) != 3 {
+			t.Errorf("by user alone %+v", byUser)
+		}
+		clock.add(time.Hour)
+	}
+}
