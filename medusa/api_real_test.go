@@ -28,7 +28,10 @@ type realMedusa struct {
 func openReal(t *testing.T) realMedusa {
 	t.Helper()
 	if os.Getenv("LOCKSTEP_MEDUSA_URL") == "" {
-		t.Skip("needs a real Medusa: make test-medusa")
+		if os.Getenv("LOCKSTEP_MEDUSA") == "required" {
+			t.Fatal("LOCKSTEP_MEDUSA_URL is not set")
+		}
+		t.Skip("LOCKSTEP_MEDUSA_URL is not set: make test-medusa starts a Medusa and sets it")
 	}
 	address, err := url.Parse(os.Getenv("LOCKSTEP_MEDUSA_URL"))
 	if err != nil {

@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -35,18 +36,21 @@ func TestMedusaContract(t *testing.T) {
 	askMedusa(medusaServer{t: t, url: server.URL, key: m.access.key, email: m.access.email, password: m.access.password})
 }
 
-// TestMedusaContractOnReal asks a real Medusa the same, as `make test-medusa`
+// TestMedusaContractOnRealMedusa asks a real Medusa the same, as `make test-medusa`
 // starts one.
-func TestMedusaContractOnReal(t *testing.T) {
+func TestMedusaContractOnRealMedusa(t *testing.T) {
 	address := os.Getenv("LOCKSTEP_MEDUSA_URL")
 	if address == "" {
-		t.Skip("needs a real Medusa: make test-medusa")
+		if os.Getenv("LOCKSTEP_MEDUSA") == "required" {
+			t.Fatal("LOCKSTEP_MEDUSA_URL is not set")
+		}
+		t.Skip("LOCKSTEP_MEDUSA_URL is not set: make test-medusa starts a Medusa and sets it")
 	}
 	conn, err := pgx.Connect(t.Context(), os.Getenv("LOCKSTEP_MEDUSA_DATABASE_URL"))
 	must(t, err)
-	defer func() { _ = conn.Close(t.Context()) }()
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
 	wipe := func() {
-		_, err := conn.Exec(t.Context(), `delete from `+pgx.Identifier{os.Getenv("LOCKSTEP_MEDUSA_SCHEMA"), "customer"}.Sanitize()+
+		_, err := conn.Exec(context.WithoutCancel(t.Context()), `delete from `+pgx.Identifier{os.Getenv("LOCKSTEP_MEDUSA_SCHEMA"), "customer"}.Sanitize()+
 			` where lower(email) like '%@contract.example' or last_name = 'Contract'`)
 		must(t, err)
 	}
