@@ -41,8 +41,8 @@ type APIOptions struct {
 // it. The engine lets one worker at a time work on a user; within a process API
 // itself does. And a customer without an e-mail, or with another one than the
 // lost request had, is not made while such a request may still be waiting in
-// Medusa: it fails with ErrThrottled for [settle] after the last request without
-// an answer.
+// Medusa: it fails with ErrThrottled until a minute has passed since the last
+// request without an answer.
 //
 // What remains is narrow, and shows. Medusa cannot compare before it writes: two
 // processes that adopt one guest for two users at the same instant may both
