@@ -97,7 +97,7 @@ func (a *API) Update(ctx context.Context, now, want lockstep.Customer) (lockstep
 
 // change reads the customer first, since Medusa compares nothing, and writes what
 // then still differs: an update without a difference would send
-// customer.updated all the same.
+// customer.updated all the same. accounts says whether it may be an account.
 func (a *API) change(ctx context.Context, op operation, now, want lockstep.Customer, accounts bool) (lockstep.Customer, error) {
 	if err := op.mayWrite(ctx, want); err != nil {
 		return lockstep.Customer{}, err
