@@ -99,7 +99,7 @@ func (a *App) Show(ctx context.Context, userID string) (r UserReport, err error)
 }
 
 // errNoTargets is for commands that have nothing to do without a store.
-var errNoTargets = errors.New("no target is configured: set MEDUSA_MODE=database, or SHOPIFY_SHOP")
+var errNoTargets = errors.New("no target is configured: set MEDUSA_MODE to database or api, or SHOPIFY_SHOP")
 
 // Sync brings every target in step for one user, now.
 func (a *App) Sync(ctx context.Context, userID string) error {

@@ -31,8 +31,9 @@ type Config struct {
 	// ClerkAuthorizedParties are the origins whose tokens are admitted.
 	ClerkAuthorizedParties []string
 
-	MedusaMode   string // "", "database"
+	MedusaMode   string // "", "database", "api"
 	MedusaSchema string
+	MedusaAPI    MedusaAPIConfig
 	Shops        []ShopConfig
 }
 
@@ -52,7 +53,7 @@ var known = []string{
 	"DATABASE_URL", "LOCKSTEP_ROLE_PASSWORD", "LOCKSTEP_ADDR", "LOCKSTEP_OPERATOR_TOKEN", "LOCKSTEP_CORS_ORIGINS",
 	"CLERK_SECRET_KEY", "CLERK_WEBHOOK_SECRET", "CLERK_JWT_KEY", "CLERK_ISSUER", "CLERK_PUBLISHABLE_KEY",
 	"CLERK_AUTHORIZED_PARTIES", "CLERK_INSTANCE_ID", "CLERK_API_URL",
-	"MEDUSA_MODE", "MEDUSA_SCHEMA", "MEDUSA_API_URL", "MEDUSA_API_KEY",
+	"MEDUSA_MODE", "MEDUSA_SCHEMA", "MEDUSA_API_URL", "MEDUSA_API_KEY", "MEDUSA_ADMIN_EMAIL", "MEDUSA_ADMIN_PASSWORD",
 	"SHOPIFY_SHOP", "SHOPIFY_ACCESS_TOKEN", "SHOPIFY_CLIENT_ID", "SHOPIFY_CLIENT_SECRET", "SHOPIFY_WEBHOOK_SECRET", "SHOPIFY_API_URL",
 }
 
@@ -104,6 +105,7 @@ func (s *settings) config() Config {
 
 		MedusaMode:   s.get("MEDUSA_MODE", ""),
 		MedusaSchema: s.get("MEDUSA_SCHEMA", "medusa"),
+		MedusaAPI:    s.medusaAPI(),
 		Shops:        s.shops(),
 	}
 }
@@ -121,9 +123,9 @@ func (s *settings) check(c Config, need Need) {
 	switch c.MedusaMode {
 	case "", "off", "database":
 	case "api":
-		s.wrong("MEDUSA_MODE", "api is not available in this version: use database, or leave it out")
+		s.checkMedusaAPI(c.MedusaAPI)
 	default:
-		s.wrong("MEDUSA_MODE", "must be database, or left out")
+		s.wrong("MEDUSA_MODE", "must be database or api, or left out")
 	}
 	if strings.TrimSpace(c.MedusaSchema) == "" || strings.ContainsRune(c.MedusaSchema, 0) || len(c.MedusaSchema) > 63 {
 		s.wrong("MEDUSA_SCHEMA", "is not a schema name: set it to databaseSchema of your medusa-config (default medusa)")

@@ -14,8 +14,15 @@ import (
 // lines here. db is Medusa's pool; buckets are what all nodes together may ask
 // of the shops.
 func targets(c Config, db *pgxpool.Pool, buckets *postgres.Buckets, log *slog.Logger) (list []lockstep.Target, err error) {
-	if c.MedusaMode == "database" {
+	switch c.MedusaMode {
+	case "database":
 		list = append(list, medusa.NewDatabase(db))
+	case "api":
+		api, err := c.MedusaAPI.target()
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, api)
 	}
 	for _, s := range c.Shops {
 		shop, err := s.target(buckets, log)

@@ -39,6 +39,7 @@ const (
 
 	checkSQL   = `select lockstep.medusa_check()`
 	resolveSQL = `select ` + columns + ` from lockstep.medusa_resolve($1::text, $2::text, $3::text) r`
+	listSQL    = `select ` + columns + ` from lockstep.medusa_list($1::text, $2::integer) r`
 	releaseSQL = `select lockstep.medusa_release($1::text, $2::text)`
 
 	// A write answers with an id; reading that row in the same statement gives
@@ -104,7 +105,20 @@ func (d *Database) Release(ctx context.Context, now lockstep.Customer) error {
 	return d.exec(ctx, writing("release"), releaseSQL, now.ID, now.UserID)
 }
 
-// row is a customer and how it was found: "link", "user" or "email".
+// List implements lockstep.Lister, in the order of ids.
+func (d *Database) List(ctx context.Context, after string, limit int) ([]lockstep.Customer, error) {
+	rows, err := d.query(ctx, reading("list"), listSQL, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]lockstep.Customer, len(rows))
+	for i, r := range rows {
+		list[i] = r.Customer
+	}
+	return list, nil
+}
+
+// row is a customer and how it was found: "link", "user", "email" or "list".
 type row struct {
 	how string
 	lockstep.Customer

@@ -22,7 +22,7 @@ import (
 )
 
 func newDemo() *cobra.Command {
-	var server string
+	var server, medusa string
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Play the whole story on this machine and check it",
@@ -34,15 +34,20 @@ in step, and checks every expectation in the stores themselves.
 
 It stays up to look around, unless ONCE=1 is set or there is no terminal. It
 reads no setting, and touches no database of yours: with --server it makes one
-of its own there.`,
-		Args: exactly(0, "demo"),
+of its own there. With --medusa api Lockstep goes through an emulated Admin API
+of Medusa's instead of its tables.`,
+		Args: exactly(0, "demo [--medusa database|api]"),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if medusa != "database" && medusa != "api" {
+				return usageError{errors.New("--medusa must be database or api")}
+			}
 			once := os.Getenv("ONCE") == "1" || !isTerminal(c.OutOrStdout())
-			d := &demo{out: c.OutOrStdout(), progress: c.ErrOrStderr()}
+			d := &demo{out: c.OutOrStdout(), progress: c.ErrOrStderr(), mode: medusa}
 			return d.run(c.Context(), server, once)
 		},
 	}
 	c.Flags().StringVar(&server, "server", "", "superuser's URL of a throw-away PostgreSQL server to use instead of a private one")
+	c.Flags().StringVar(&medusa, "medusa", "database", "the way to Medusa: database, or api for an emulated Admin API")
 	return c
 }
 
@@ -53,6 +58,8 @@ type demo struct {
 	db            *pgxpool.Pool            // the audience's view
 	app           *app.App
 	clerk         *emulator.Clerk
+	mode          string           // the way to Medusa
+	medusa        *emulator.Medusa // its Admin API, in the mode api
 	shopify       *emulator.Shopify
 	flaky         *targettest.Flaky
 	lockstepURL   string
@@ -112,6 +119,9 @@ func (d *demo) start(ctx context.Context, server string) (err error) {
 	}
 	d.later(func() error { stopClerk(); return nil })
 	d.clerk.SetBaseURL(d.clerkURL)
+	if err := d.startMedusa(ctx); err != nil {
+		return err
+	}
 	shops, err := d.startShops(ctx)
 	if err != nil {
 		return err
@@ -216,9 +226,9 @@ func (d *demo) startLockstep(ctx context.Context, shops []app.ShopConfig) error 
 func (d *demo) settings() func(string) string {
 	env := map[string]string{
 		"DATABASE_URL": d.url(standin.Owner), "LOCKSTEP_ADDR": "127.0.0.1:0",
-		"MEDUSA_MODE": "database", "LOCKSTEP_CONFIG": os.DevNull,
+		"LOCKSTEP_CONFIG": os.DevNull,
 	}
-	for _, s := range d.clerk.Settings() {
+	for _, s := range append(d.clerk.Settings(), d.medusaSettings()...) {
 		env[s.Name] = s.Value
 	}
 	return func(name string) string { return env[name] }
@@ -240,8 +250,8 @@ Everything stays up until you press Ctrl-C. In another terminal:
 
   psql '%s' -c 'table lockstep.customer_links'
   curl -s -X POST %s/_control/users -d '{"first_name":"Ada","email":"ada@example.test","verified":true}'
-  DATABASE_URL='%s' MEDUSA_MODE=database go run ./cmd/lockstep status
+  DATABASE_URL='%s' %s go run ./cmd/lockstep status
 
 Lockstep listens on %s, Clerk's emulator on %s (docs/EMULATORS.md).
-`, d.url(standin.Owner), d.clerkURL, d.url(standin.Owner), d.lockstepURL, d.clerkURL)
+`, d.url(standin.Owner), d.clerkURL, d.url(standin.Owner), d.medusaEnv(), d.lockstepURL, d.clerkURL)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/lockstephq/lockstep/internal/emulator"
@@ -31,23 +30,11 @@ func (d *demo) signUp(ctx context.Context, people []*person) error {
 	return nil
 }
 
-// seed puts into Medusa what it held before Lockstep came.
-func (d *demo) seed(ctx context.Context, p *person) error {
-	if p.guest == "" {
-		return nil
-	}
-	email := fmt.Sprintf(p.guest, strings.TrimPrefix(p.email, "user"))
-	p.seeded = "cus_before_" + p.email
-	_, err := d.db.Exec(ctx, `
-		with c as (
-		  insert into medusa.customer (id, email, has_account, company_name) values ($1, $2, $3, 'kept') returning id
-		)
-		insert into medusa.customer_address (id, customer_id, address_1) select 'cuaddr_' || id, id, 'kept' from c`, p.seeded, email, p.account)
-	return err
-}
-
 // change is the second act.
 func (d *demo) change(ctx context.Context, people []*person) error {
+	if err := d.copyMedusa(ctx); err != nil {
+		return err
+	}
 	d.clerk.Webhooks.Hold()
 	for _, p := range people {
 		if p.part.change == nil {
@@ -124,8 +111,7 @@ func comeBack(_ context.Context, d *demo, p *person) error {
 }
 
 func deletedInStore(ctx context.Context, d *demo, p *person) error {
-	_, err := d.db.Exec(ctx, `update medusa.customer set deleted_at = now() where email = $1`, p.email)
-	if err := errors.Join(err, d.deletedInShops(p)); err != nil {
+	if err := errors.Join(d.deletedInMedusa(ctx, p), d.deletedInShops(p)); err != nil {
 		return err
 	}
 	return renameTwice(ctx, d, p)

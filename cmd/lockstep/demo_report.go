@@ -23,6 +23,9 @@ func (d *demo) report(ctx context.Context, people []*person) error {
 	fmt.Fprintf(d.out, "\n%d calls to Medusa, of which %d failed: %d were refused for a while, %d hit a limit,\n%d were lost on the way there and %d on the way back, after the commit.\n",
 		c.Calls, c.After+c.Before+c.Transient+c.Throttled, c.Transient, c.Throttled, c.Before, c.After)
 	d.reportShops()
+	if err := d.copyMedusa(ctx); err != nil {
+		return err
+	}
 	failed := 0
 	for _, check := range []func(context.Context, []*person) (int, error){d.checkParts, d.checkShops, d.checkWhole} {
 		n, err := check(ctx, people)

@@ -40,7 +40,7 @@ func newStatus() *cobra.Command {
 // printStatus prints the parity table, and below it what needs a person.
 func printStatus(w io.Writer, status []app.TargetStatus) error {
 	if len(status) == 0 {
-		_, err := fmt.Fprintln(w, "No target is configured: set MEDUSA_MODE=database, or SHOPIFY_SHOP.")
+		_, err := fmt.Fprintln(w, "No target is configured: set MEDUSA_MODE to database or api, or SHOPIFY_SHOP.")
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)

@@ -31,11 +31,14 @@ func handleControl(mux *http.ServeMux, method, path string, serve controlFunc) {
 func controlStatus(err error) int {
 	var clerk *ClerkError
 	var shop *ShopError
+	var medusa *MedusaError
 	switch {
 	case errors.As(err, &clerk):
 		return clerk.Status
 	case errors.As(err, &shop):
 		return shop.Status
+	case errors.As(err, &medusa):
+		return medusa.Status
 	}
 	return http.StatusBadRequest
 }

@@ -1,11 +1,12 @@
 // Package emulator holds look-alikes of the services Lockstep talks to, as
-// plain HTTP servers for tests, demonstrations and development: Clerk and Shopify.
+// plain HTTP servers for tests, demonstrations and development: Clerk, Shopify and
+// Medusa.
 //
 // An emulator is the independent other side. It imports nothing of Lockstep and
 // is written from the services' published contracts, so that a mistake in the
 // product cannot hide behind the same mistake here. Each is made of
 //
-//   - the service itself, in memory ([Clerk], [Shopify]);
+//   - the service itself, in memory ([Clerk], [Shopify], [Medusa]);
 //   - [Faults], which refuse, delay and drop requests on purpose;
 //   - an [Outbox], which sends webhooks and can lose, repeat and reorder them;
 //   - control routes under /_control/, for use without Go: docs/EMULATORS.md.

@@ -38,6 +38,8 @@ begin
       ('lockstep', 'medusa_write', 'p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text', 'void'),
       ('lockstep', 'medusa_resolve', 'p_user text, p_customer text, p_email text',
        'TABLE(how text, id text, email text, first_name text, last_name text, phone text, has_account boolean, clerk_user_id text)'),
+      ('lockstep', 'medusa_list', 'p_after text, p_limit integer',
+       'TABLE(how text, id text, email text, first_name text, last_name text, phone text, has_account boolean, clerk_user_id text)'),
       ('lockstep', 'medusa_create', 'p_user text, p_email text, p_first_name text, p_last_name text, p_phone text', 'text'),
       ('lockstep', 'medusa_adopt', 'p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text', 'text'),
       ('lockstep', 'medusa_update', 'p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text', 'text'),
@@ -230,6 +232,26 @@ begin
       where lower(c.email) = nullif(lower(btrim(p_email)), '') and c.deleted_at is null
     ) f
     order by (f.c).created_at, (f.c).id;
+end
+$lockstep$;
+
+-- medusa_list returns at most p_limit live customers, by id, after p_after; null
+-- or empty begins at the first.
+create or replace function lockstep.medusa_list(p_after text, p_limit integer)
+returns table (
+  how text, id text, email text, first_name text, last_name text, phone text,
+  has_account boolean, clerk_user_id text
+)
+language plpgsql volatile security definer set search_path = ''
+as $lockstep$
+begin
+  return query
+    select 'list', c.id, c.email, c.first_name, c.last_name, c.phone, c.has_account,
+      nullif(c.metadata ->> 'clerk_user_id', '')
+    from {{.Medusa}}.customer c
+    where c.deleted_at is null and (c.id > p_after or coalesce(p_after, '') = '')
+    order by c.id
+    limit p_limit;
 end
 $lockstep$;
 
