@@ -32,7 +32,11 @@ type Config struct {
 
 	MedusaMode   string // "", "database"
 	MedusaSchema string
-	Shops        []ShopConfig
+
+	// MedusaAccounts is "clerk" if users sign in to Medusa as their customers.
+	MedusaAccounts string
+
+	Shops []ShopConfig
 }
 
 // Need says which settings a command cannot do without.
@@ -50,7 +54,7 @@ var known = []string{
 	"DATABASE_URL", "LOCKSTEP_ADDR", "LOCKSTEP_OPERATOR_TOKEN", "LOCKSTEP_CORS_ORIGINS",
 	"CLERK_SECRET_KEY", "CLERK_WEBHOOK_SECRET", "CLERK_JWT_KEY", "CLERK_ISSUER", "CLERK_PUBLISHABLE_KEY",
 	"CLERK_AUTHORIZED_PARTIES", "CLERK_INSTANCE_ID", "CLERK_API_URL",
-	"MEDUSA_MODE", "MEDUSA_SCHEMA", "MEDUSA_API_URL", "MEDUSA_API_KEY",
+	"MEDUSA_MODE", "MEDUSA_SCHEMA", "MEDUSA_ACCOUNTS", "MEDUSA_API_URL", "MEDUSA_API_KEY",
 	"SHOPIFY_SHOP", "SHOPIFY_ACCESS_TOKEN", "SHOPIFY_CLIENT_ID", "SHOPIFY_CLIENT_SECRET", "SHOPIFY_WEBHOOK_SECRET", "SHOPIFY_API_URL",
 }
 
@@ -95,7 +99,10 @@ func LoadConfig(getenv func(string) string, need Need) (Config, error) {
 
 		MedusaMode:   s.get("MEDUSA_MODE", ""),
 		MedusaSchema: s.get("MEDUSA_SCHEMA", "medusa"),
-		Shops:        s.shops(),
+
+		MedusaAccounts: s.get("MEDUSA_ACCOUNTS", ""),
+
+		Shops: s.shops(),
 	}
 	s.check(c, need)
 	return c, errors.Join(s.errs...)
@@ -118,8 +125,21 @@ func (s *settings) check(c Config, need Need) {
 	default:
 		s.wrong("MEDUSA_MODE", "must be database, or left out")
 	}
+	s.checkMedusaAccounts(c)
 	if strings.TrimSpace(c.MedusaSchema) == "" || strings.ContainsRune(c.MedusaSchema, 0) || len(c.MedusaSchema) > 63 {
 		s.wrong("MEDUSA_SCHEMA", "is not a schema name: set it to databaseSchema of your medusa-config (default medusa)")
+	}
+}
+
+// checkMedusaAccounts: Medusa's Admin API makes guests only, and changes none
+// into an account.
+func (s *settings) checkMedusaAccounts(c Config) {
+	switch {
+	case c.MedusaAccounts == "" || c.MedusaAccounts == "off":
+	case c.MedusaAccounts != "clerk":
+		s.wrong("MEDUSA_ACCOUNTS", "must be clerk, or left out")
+	case c.MedusaMode != "database":
+		s.wrong("MEDUSA_ACCOUNTS", "clerk needs MEDUSA_MODE=database: set that, or leave MEDUSA_ACCOUNTS out")
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // of the shops.
 func targets(c Config, db *pgxpool.Pool, buckets *postgres.Buckets, log *slog.Logger) (list []lockstep.Target, err error) {
 	if c.MedusaMode == "database" {
-		list = append(list, medusa.NewDatabase(db))
+		list = append(list, medusaDatabase(c, db))
 	}
 	for _, s := range c.Shops {
 		shop, err := s.target(buckets, log)
@@ -25,6 +25,13 @@ func targets(c Config, db *pgxpool.Pool, buckets *postgres.Buckets, log *slog.Lo
 		list = append(list, shop)
 	}
 	return list, nil
+}
+
+func medusaDatabase(c Config, db *pgxpool.Pool) *medusa.Database {
+	if c.MedusaAccounts == "clerk" {
+		return medusa.NewDatabase(db).WithAccounts()
+	}
+	return medusa.NewDatabase(db)
 }
 
 // newBuckets begin as those of Shopify's Standard plan; answers tell the rest.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/internal/engine"
 )
 
@@ -110,23 +111,22 @@ func TestPromotedGuestOnRealMedusa(t *testing.T) {
 	w, clerk := openWorld(t), openClerk(t)
 	for _, tt := range []struct {
 		name  string
-		steps func(ledger, *testing.T)
+		steps func(*testing.T, ledger, lockstep.Profile)
 	}{
-		{"adopted", func(l ledger, t *testing.T) { l.sync(t, w.accounts(), w.person(t, "ada"), engine.Adopt) }},
-		{"turnedon", func(l ledger, t *testing.T) {
-			l.sync(t, w.guests(), w.person(t, "ada"), engine.Adopt)
-			l.sync(t, w.accounts(), w.person(t, "ada"), engine.Update)
+		{"adopted", func(t *testing.T, l ledger, p lockstep.Profile) { l.sync(t, w.accounts(), p, engine.Adopt) }},
+		{"turnedon", func(t *testing.T, l ledger, p lockstep.Profile) {
+			l.sync(t, w.guests(), p, engine.Adopt)
+			l.sync(t, w.accounts(), p, engine.Update)
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			ada := w.person(t, "ada")
+			ada := w.person(t, tt.name)
 			cart, guest := w.cart(t, ada.Email)
-			t.Cleanup(func() { exec(t, w.super, `delete from `+w.schema+`.customer where id = $1`, guest) })
 			w.admin(t, "POST", "/customers/"+guest+"/addresses", object{"address_1": "Owl Street 1", "country_code": "us"}).want(t, 200)
 			order := w.order(t, guest, ada.Email)
 
 			links := ledger{}
-			tt.steps(links, t)
+			tt.steps(t, links, ada)
 			me := w.me(t, clerk, ada.ID).want(t, 200)
 			if me.at("customer", "id") != guest || len(me.at("customer", "addresses").([]any)) != 1 {
 				t.Fatalf("signed in as %v, want the guest %s", me.body, guest)
@@ -151,7 +151,6 @@ func (w *world) order(t *testing.T, customer, email string) string {
 	exec(t, w.super, `insert into `+w.schema+`."order" (id, customer_id, email, currency_code, status, version, is_draft_order)
 		values ($1, $2, $3, 'usd', 'pending', 1, false)`, id, customer, email)
 	exec(t, w.super, `insert into `+w.schema+`.order_summary (id, order_id, version, totals) values ($1, $2, 1, '{}')`, "ordsum_"+rand.Text(), id)
-	t.Cleanup(func() { exec(t, w.super, `delete from `+w.schema+`."order" where id = $1`, id) })
 	return id
 }
 

@@ -16,7 +16,7 @@ func TestLatencyOnRealMedusa(t *testing.T) {
 	modes := []struct {
 		name   string
 		target lockstep.Target
-	}{
+	}{ // the first is what the others are compared with
 		{"database", w.guests()},
 		{"database, accounts", w.accounts()},
 	}

@@ -78,14 +78,16 @@ func openWorld(t *testing.T) *world {
 // forget removes this test's people, so that it can run again on one server.
 func (w *world) forget(t *testing.T) {
 	ctx := context.WithoutCancel(t.Context())
-	_, err := w.super.Exec(ctx, `with gone as (delete from `+w.schema+`.customer where email like '%' || $1 returning id)
-		delete from `+w.schema+`.auth_identity a using gone where a.app_metadata ->> 'customer_id' = gone.id`, w.mails)
-	if err == nil {
-		_, err = w.super.Exec(ctx, `delete from `+w.schema+`.auth_identity a using `+w.schema+`.provider_identity p
-			where p.auth_identity_id = a.id and (p.entity_id like '%' || $1 or p.entity_id like 'user_' || $2 || '%')`, w.mails, t.Name())
-	}
-	if err != nil {
-		t.Error(err)
+	for _, sql := range []string{
+		`delete from medusa."order" where email like '%' || $1`,
+		`delete from medusa.cart where email like '%' || $1`,
+		`delete from medusa.auth_identity a using medusa.customer c where c.id = a.app_metadata ->> 'customer_id' and c.email like '%' || $1`,
+		`delete from medusa.auth_identity a using medusa.provider_identity p where p.auth_identity_id = a.id and p.entity_id like '%' || $1`,
+		`delete from medusa.customer where email like '%' || $1`,
+	} {
+		if _, err := w.super.Exec(ctx, strings.ReplaceAll(sql, "medusa.", w.schema+"."), w.mails); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -98,7 +100,7 @@ func (w *world) person(t *testing.T, name string) lockstep.Profile {
 	return lockstep.Profile{ID: "user_" + t.Name() + name, FirstName: name, LastName: "Real", Email: name + w.mails, EmailVerified: true}
 }
 
-// links are Lockstep's own records: user to customer.
+// ledger is Lockstep's own record of who is who: user to customer.
 type ledger map[string]string
 
 func (l ledger) owners(_ context.Context, _ string, customers []string) (map[string]string, error) {
@@ -225,7 +227,6 @@ func (w *world) register(t *testing.T, email string) answer {
 // rows counts live customers of an e-mail: guests and accounts.
 func (w *world) rows(t *testing.T, email string) (guests, accounts int) {
 	t.Helper()
-	const sql = `select count(*) from customer where lower(email) = $1 and deleted_at is null and has_account = $2`
-	table := strings.Replace(sql, "customer", w.schema+".customer", 1)
-	return one[int](t, w.super, table, email, false), one[int](t, w.super, table, email, true)
+	sql := `select count(*) from ` + w.schema + `.customer where lower(email) = $1 and deleted_at is null and has_account = $2`
+	return one[int](t, w.super, sql, email, false), one[int](t, w.super, sql, email, true)
 }
