@@ -5,10 +5,10 @@ GO    ?= go
 RACE  ?= -race
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint build postgres nginx pgbouncer
+.PHONY: help demo test test-medusa bench lint build postgres nginx pgbouncer
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: postgres ## run the whole thing on this machine and watch it (ONCE=1: do not stay up)
 	$(GO) run ./cmd/lockstep demo
@@ -17,6 +17,11 @@ test: postgres nginx pgbouncer ## run every test
 	$(GO) vet ./...
 	$(GO) test $(RACE) -timeout 20m ./...
 	cd internal/compat && $(GO) vet ./... && $(GO) test $(RACE) ./...
+
+# The first run installs Medusa from npm, some 700 MB, into the user's cache.
+test-medusa: postgres ## test against a real Medusa (needs Node 20.19 or later, and npm)
+	set -o pipefail; $(GO) run ./internal/realmedusa \
+		$(GO) test -v -count=1 -timeout 20m -p 1 -run OnRealMedusa ./medusa ./internal/emulator | grep -vE '^ *=== (RUN|PAUSE|CONT)'
 
 bench: postgres ## measure, in ratios: accepting webhooks, time to the customer
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/bench

@@ -36,6 +36,7 @@ var law = map[string][]string{
 	"internal/localpg/pgtest": {"internal/localpg"},
 	"internal/localpg/find":   {"internal/localpg"},
 	"internal/standin":        {},
+	"internal/realmedusa":     {"internal/localpg", "internal/standin"},
 	"internal/testdb":         {"internal/localpg/pgtest", "internal/postgres", "internal/standin"},
 	"app":                     {"", "auth", "clerk", "medusa", "shopify", "internal/engine", "internal/postgres", "internal/inbox", "internal/web"},
 	"cmd/lockstep":            {"", "app"},

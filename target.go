@@ -22,7 +22,8 @@ type Target interface {
 
 	// Fit returns what of want the target can hold: a number in the form it
 	// takes, a name cut to its length. What never could be written must not
-	// look as if it had to be. It asks nobody.
+	// look as if it had to be. It asks nobody. A target whose users sign in to
+	// the store sets Account; its writes then make accounts of guests.
 	Fit(want Customer) Customer
 
 	// Resolve reads the live customers that may be the user's. It must see
@@ -69,7 +70,12 @@ type Customer struct {
 	FirstName string
 	LastName  string
 	Phone     string
-	Account   bool // someone can sign in to the store as this customer
+	Account   bool // someone can sign in to the store as this customer; wanted: the user shall
+
+	// Proven says that UserID is who signs in to the store as this customer, by
+	// the store's own records: more than a mark, which on an account may have
+	// been written by the shopper.
+	Proven bool
 
 	// Untidy is set by a look: what the target adds to a user's customer, such
 	// as a tag of Lockstep's own, is missing. Any Update puts it right.

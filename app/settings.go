@@ -34,7 +34,11 @@ type Config struct {
 	MedusaMode   string // "", "database", "api"
 	MedusaSchema string
 	MedusaAPI    MedusaAPIConfig
-	Shops        []ShopConfig
+
+	// MedusaAccounts is "clerk" if users sign in to Medusa as their customers.
+	MedusaAccounts string
+
+	Shops []ShopConfig
 }
 
 // Need says which settings a command cannot do without.
@@ -53,7 +57,7 @@ var known = []string{
 	"DATABASE_URL", "LOCKSTEP_ROLE_PASSWORD", "LOCKSTEP_ADDR", "LOCKSTEP_OPERATOR_TOKEN", "LOCKSTEP_CORS_ORIGINS",
 	"CLERK_SECRET_KEY", "CLERK_WEBHOOK_SECRET", "CLERK_JWT_KEY", "CLERK_ISSUER", "CLERK_PUBLISHABLE_KEY",
 	"CLERK_AUTHORIZED_PARTIES", "CLERK_INSTANCE_ID", "CLERK_API_URL",
-	"MEDUSA_MODE", "MEDUSA_SCHEMA", "MEDUSA_API_URL", "MEDUSA_API_KEY", "MEDUSA_ADMIN_EMAIL", "MEDUSA_ADMIN_PASSWORD",
+	"MEDUSA_MODE", "MEDUSA_SCHEMA", "MEDUSA_ACCOUNTS", "MEDUSA_API_URL", "MEDUSA_API_KEY", "MEDUSA_ADMIN_EMAIL", "MEDUSA_ADMIN_PASSWORD",
 	"SHOPIFY_SHOP", "SHOPIFY_ACCESS_TOKEN", "SHOPIFY_CLIENT_ID", "SHOPIFY_CLIENT_SECRET", "SHOPIFY_WEBHOOK_SECRET", "SHOPIFY_API_URL",
 }
 
@@ -106,7 +110,10 @@ func (s *settings) config() Config {
 		MedusaMode:   s.get("MEDUSA_MODE", ""),
 		MedusaSchema: s.get("MEDUSA_SCHEMA", "medusa"),
 		MedusaAPI:    s.medusaAPI(),
-		Shops:        s.shops(),
+
+		MedusaAccounts: s.get("MEDUSA_ACCOUNTS", ""),
+
+		Shops: s.shops(),
 	}
 }
 
@@ -127,8 +134,21 @@ func (s *settings) check(c Config, need Need) {
 	default:
 		s.wrong("MEDUSA_MODE", "must be database or api, or left out")
 	}
+	s.checkMedusaAccounts(c)
 	if strings.TrimSpace(c.MedusaSchema) == "" || strings.ContainsRune(c.MedusaSchema, 0) || len(c.MedusaSchema) > 63 {
 		s.wrong("MEDUSA_SCHEMA", "is not a schema name: set it to databaseSchema of your medusa-config (default medusa)")
+	}
+}
+
+// checkMedusaAccounts: Medusa's Admin API makes guests only, and changes none
+// into an account.
+func (s *settings) checkMedusaAccounts(c Config) {
+	switch {
+	case c.MedusaAccounts == "" || c.MedusaAccounts == "off":
+	case c.MedusaAccounts != "clerk":
+		s.wrong("MEDUSA_ACCOUNTS", "must be clerk, or left out")
+	case c.MedusaMode != "database":
+		s.wrong("MEDUSA_ACCOUNTS", "clerk needs MEDUSA_MODE=database: set that, or leave MEDUSA_ACCOUNTS out")
 	}
 }
 

@@ -201,6 +201,8 @@ func TestOtherBadSettings(t *testing.T) {
 		{"CLERK_AUTHORIZED_PARTIES", canary, "origins such as"},
 		{"CLERK_INSTANCE_ID", canary, "ins_"},
 		{"MEDUSA_MODE", canary, "database"},
+		{"MEDUSA_ACCOUNTS", canary, "clerk"},
+		{"MEDUSA_ACCOUNTS", "clerk", "MEDUSA_MODE=database"}, // there is no MEDUSA_MODE
 		{"MEDUSA_SCHEMA", canary + "\x00", "databaseSchema"},
 		{"MEDUSA_SCHEMA", strings.Repeat(canary, 11), "databaseSchema"},
 	} {
@@ -209,6 +211,10 @@ func TestOtherBadSettings(t *testing.T) {
 	}
 	for _, mode := range []string{"", "off", "database"} {
 		_, err := load(t, map[string]string{"MEDUSA_MODE": mode}, "", app.NeedDatabase)
+		must(t, err)
+	}
+	for _, accounts := range []string{"", "off", "clerk"} {
+		_, err := load(t, map[string]string{"MEDUSA_MODE": "database", "MEDUSA_ACCOUNTS": accounts}, "", app.NeedDatabase)
 		must(t, err)
 	}
 }
@@ -266,7 +272,7 @@ func TestConfigNamesAMissingFile(t *testing.T) {
 }
 
 // shown are the fields of Config that are no secret.
-var shown = []string{"Addr", "ClerkIssuer", "ClerkInstanceID", "MedusaMode", "MedusaSchema"}
+var shown = []string{"Addr", "ClerkIssuer", "ClerkInstanceID", "MedusaMode", "MedusaSchema", "MedusaAccounts"}
 
 // fill puts a canary of its own into every text of v, those of parts to come
 // included, and notes it under the field's name.

@@ -16,7 +16,7 @@ import (
 func targets(c Config, db *pgxpool.Pool, buckets *postgres.Buckets, log *slog.Logger) (list []lockstep.Target, err error) {
 	switch c.MedusaMode {
 	case "database":
-		list = append(list, medusa.NewDatabase(db))
+		list = append(list, medusaDatabase(c, db))
 	case "api":
 		api, err := c.MedusaAPI.target()
 		if err != nil {
@@ -32,6 +32,13 @@ func targets(c Config, db *pgxpool.Pool, buckets *postgres.Buckets, log *slog.Lo
 		list = append(list, shop)
 	}
 	return list, nil
+}
+
+func medusaDatabase(c Config, db *pgxpool.Pool) *medusa.Database {
+	if c.MedusaAccounts == "clerk" {
+		return medusa.NewDatabase(db).WithAccounts()
+	}
+	return medusa.NewDatabase(db)
 }
 
 // newBuckets begin as those of Shopify's Standard plan; answers tell the rest.

@@ -27,18 +27,12 @@ type realMedusa struct {
 
 func openReal(t *testing.T) realMedusa {
 	t.Helper()
-	if os.Getenv("LOCKSTEP_MEDUSA_URL") == "" {
-		if os.Getenv("LOCKSTEP_MEDUSA") == "required" {
-			t.Fatal("LOCKSTEP_MEDUSA_URL is not set")
-		}
-		t.Skip("LOCKSTEP_MEDUSA_URL is not set: make test-medusa starts a Medusa and sets it")
-	}
-	address, err := url.Parse(os.Getenv("LOCKSTEP_MEDUSA_URL"))
+	address, err := url.Parse(environment(t, "LOCKSTEP_MEDUSA_URL"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	schema := pgx.Identifier{os.Getenv("LOCKSTEP_MEDUSA_SCHEMA")}.Sanitize()
-	return realMedusa{address, open(t, os.Getenv("LOCKSTEP_MEDUSA_DATABASE_URL")), schema + ".customer"}
+	schema := pgx.Identifier{environment(t, "LOCKSTEP_MEDUSA_SCHEMA")}.Sanitize()
+	return realMedusa{address, open(t, environment(t, "LOCKSTEP_MEDUSA_DATABASE_URL")), schema + ".customer"}
 }
 
 func realOptions() map[string]medusa.APIOptions {

@@ -18,49 +18,65 @@ type Querier interface {
 
 // Database is the target that writes Medusa's customers by SQL.
 type Database struct {
-	db Querier
+	db       Querier
+	accounts bool
 }
 
 // NewDatabase uses db, which stays the caller's to close. Its role must own the
 // functions that `lockstep migrate up` made, or be granted them.
-func NewDatabase(db Querier) *Database { return &Database{db} }
+func NewDatabase(db Querier) *Database { return &Database{db: db} }
+
+// WithAccounts returns the target that makes a user's customer an account: with
+// has_account and the auth identity "clerk" of the user, both or neither. A
+// guest becomes one in place, with its orders. What a storefront needs to sign
+// users in is in docs/MEDUSA.md.
+func (d *Database) WithAccounts() *Database { return &Database{db: d.db, accounts: true} }
 
 // Name implements lockstep.Target.
 func (d *Database) Name() string { return name }
 
-// Fit returns want as it is: Medusa's columns are text without a limit.
-func (d *Database) Fit(want lockstep.Customer) lockstep.Customer { return want }
+// Fit implements lockstep.Target. Medusa's columns are text without a limit.
+func (d *Database) Fit(want lockstep.Customer) lockstep.Customer {
+	want.Account = d.accounts
+	return want
+}
 
 // Every parameter has a cast, since a pooler's connections cannot be asked for
 // the types. The functions take a blank text for an absent one.
 const (
 	columns = `r.how, r.id, coalesce(r.email, ''), coalesce(r.first_name, ''),
-		coalesce(r.last_name, ''), coalesce(r.phone, ''), r.has_account, coalesce(r.clerk_user_id, '')`
+		coalesce(r.last_name, ''), coalesce(r.phone, ''), r.has_account, coalesce(r.clerk_user_id, ''), r.proven`
 
-	checkSQL   = `select lockstep.medusa_check()`
-	resolveSQL = `select ` + columns + ` from lockstep.medusa_resolve($1::text, $2::text, $3::text) r`
-	listSQL    = `select ` + columns + ` from lockstep.medusa_list($1::text, $2::integer) r`
-	releaseSQL = `select lockstep.medusa_release($1::text, $2::text)`
+	checkSQL         = `select lockstep.medusa_check()`
+	checkAccountsSQL = `select lockstep.medusa_check_accounts()`
+	resolveSQL       = `select ` + columns + ` from lockstep.medusa_resolve($1::text, $2::text, $3::text, $4::boolean) r`
+	listSQL          = `select ` + columns + ` from lockstep.medusa_list($1::text, $2::integer, $3::boolean) r`
+	releaseSQL       = `select lockstep.medusa_release($1::text, $2::text, $3::boolean)`
 
 	// A write answers with an id; reading that row in the same statement gives
 	// the customer as it was written.
 	written   = `select ` + columns + ` from `
-	readBack  = ` as w (id), lateral lockstep.medusa_resolve(null::text, w.id, null::text) r`
-	createSQL = written + `lockstep.medusa_create($1::text, $2::text, $3::text, $4::text, $5::text)` + readBack
-	adoptSQL  = written + `lockstep.medusa_adopt($1::text, $2::text, $3::text, $4::text, $5::text, $6::text)` + readBack
-	updateSQL = written + `lockstep.medusa_update($1::text, $2::text, $3::text, $4::text, $5::text, $6::text)` + readBack
+	createSQL = written + `lockstep.medusa_create($1::text, $2::text, $3::text, $4::text, $5::text, $6::boolean) as w (id),
+		lateral lockstep.medusa_resolve(null::text, w.id, null::text, $6::boolean) r`
+	adoptSQL  = written + `lockstep.medusa_adopt` + change
+	updateSQL = written + `lockstep.medusa_update` + change
+	change    = `($1::text, $2::text, $3::text, $4::text, $5::text, $6::text, $7::boolean) as w (id),
+		lateral lockstep.medusa_resolve(null::text, w.id, null::text, $7::boolean) r`
 )
 
 // Check implements lockstep.Target: Medusa's table must be where MEDUSA_SCHEMA
 // says, with the columns and the unique index that the functions rely on, and
 // the role that owns the functions must be allowed to use it.
 func (d *Database) Check(ctx context.Context) error {
+	if d.accounts {
+		return d.exec(ctx, reading("check"), checkAccountsSQL)
+	}
 	return d.exec(ctx, reading("check"), checkSQL)
 }
 
 // Resolve implements lockstep.Target.
 func (d *Database) Resolve(ctx context.Context, q lockstep.Query) (lockstep.Found, error) {
-	rows, err := d.query(ctx, reading("resolve"), resolveSQL, q.UserID, q.CustomerID, q.Email)
+	rows, err := d.query(ctx, reading("resolve"), resolveSQL, q.UserID, q.CustomerID, q.Email, d.accounts)
 	if err != nil {
 		return lockstep.Found{}, err
 	}
@@ -82,32 +98,37 @@ func (d *Database) Resolve(ctx context.Context, q lockstep.Query) (lockstep.Foun
 // as it is.
 func (d *Database) Create(ctx context.Context, want lockstep.Customer) (lockstep.Customer, error) {
 	return d.write(ctx, writing("create"), createSQL,
-		want.UserID, want.Email, want.FirstName, want.LastName, want.Phone)
+		want.UserID, want.Email, want.FirstName, want.LastName, want.Phone, d.accounts)
 }
 
 // Adopt implements lockstep.Target. It fails with ErrTaken, too, if the user
-// has another customer already.
+// has another customer already. With accounts the guest becomes one.
 func (d *Database) Adopt(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error) {
 	c := lockstep.Changes(now, want)
-	return d.write(ctx, writing("adopt"), adoptSQL, now.ID, want.UserID, c.Email, c.FirstName, c.LastName, c.Phone)
+	return d.write(ctx, writing("adopt"), adoptSQL,
+		now.ID, want.UserID, c.Email, c.FirstName, c.LastName, c.Phone, d.accounts)
 }
 
 // Update implements lockstep.Target. It marks a customer that carries no mark,
 // and fails with ErrTaken if it carries another user's, or if the user has
-// another customer.
+// another customer. With accounts a guest becomes one, and an account whose
+// sign-in is missing gets it.
 func (d *Database) Update(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error) {
 	c := lockstep.Changes(now, want)
-	return d.write(ctx, writing("update"), updateSQL, now.ID, want.UserID, c.Email, c.FirstName, c.LastName, c.Phone)
+	return d.write(ctx, writing("update"), updateSQL,
+		now.ID, want.UserID, c.Email, c.FirstName, c.LastName, c.Phone, d.accounts)
 }
 
-// Release implements lockstep.Target.
+// Release implements lockstep.Target. With accounts the user's sign-in goes, and
+// the customer is a guest again, unless somebody else signs in as it, or another
+// guest has its e-mail.
 func (d *Database) Release(ctx context.Context, now lockstep.Customer) error {
-	return d.exec(ctx, writing("release"), releaseSQL, now.ID, now.UserID)
+	return d.exec(ctx, writing("release"), releaseSQL, now.ID, now.UserID, d.accounts)
 }
 
 // List implements lockstep.Lister, in the order of ids.
 func (d *Database) List(ctx context.Context, after string, limit int) ([]lockstep.Customer, error) {
-	rows, err := d.query(ctx, reading("list"), listSQL, after, limit)
+	rows, err := d.query(ctx, reading("list"), listSQL, after, limit, d.accounts)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +147,7 @@ type row struct {
 
 func scan(r pgx.CollectableRow) (row, error) {
 	var c row
-	err := r.Scan(&c.how, &c.ID, &c.Email, &c.FirstName, &c.LastName, &c.Phone, &c.Account, &c.UserID)
+	err := r.Scan(&c.how, &c.ID, &c.Email, &c.FirstName, &c.LastName, &c.Phone, &c.Account, &c.UserID, &c.Proven)
 	return c, err
 }
 

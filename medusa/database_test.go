@@ -35,7 +35,22 @@ func TestDatabase(t *testing.T) {
 				return s.subject(s.pool(t, standin.Owner, execMode(tt.mode)))
 			})
 		})
+		t.Run(name+", accounts", func(t *testing.T) {
+			t.Parallel()
+			targettest.Run(t, func(t *testing.T) targettest.Subject {
+				s := openStore(t, tt.options)
+				return s.accounts(s.pool(t, standin.Owner, execMode(tt.mode)))
+			})
+		})
 	}
+}
+
+// accounts is the subject whose users sign in to Medusa.
+func (s store) accounts(db medusa.Querier) targettest.Subject {
+	subject, b := s.subject(db), &breaker{Querier: db}
+	subject.Target, subject.Break, subject.Accounts = medusa.NewDatabase(b).WithAccounts(), b.arm, true
+	subject.Shop = accountShop{s.shop(), s.schema}
+	return subject
 }
 
 func (s store) subject(db medusa.Querier) targettest.Subject {

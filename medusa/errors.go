@@ -96,14 +96,15 @@ func judge(code string) (lockstep.ErrorKind, string) {
 	case "42883", "3F000": // undefined_function, invalid_schema_name
 		return lockstep.ErrRefused, "Lockstep's functions are missing: run lockstep migrate up"
 	case "42P01": // undefined_table
-		return lockstep.ErrRefused, "Medusa's table customer is not where MEDUSA_SCHEMA says: " +
+		return lockstep.ErrRefused, "Medusa's tables are not where MEDUSA_SCHEMA says: " +
 			"set MEDUSA_SCHEMA, then run lockstep migrate up"
 	case "42703", "42P10": // undefined_column, invalid_column_reference
 		return lockstep.ErrRefused, "Medusa's table customer is not as Medusa 2 makes it: " +
 			"run medusa db:migrate"
 	case "42501": // insufficient_privilege
 		return lockstep.ErrRefused, "the role may not use Medusa's customers: connect as the role that ran " +
-			"lockstep migrate up, and grant that role usage on Medusa's schema and select, insert, update on its table customer"
+			"lockstep migrate up, and grant that role usage on Medusa's schema and select, insert, update on its table customer " +
+			"(for MEDUSA_ACCOUNTS=clerk also select, insert, update, delete on auth_identity and provider_identity)"
 	case "25004": // inappropriate_isolation_level_…, raised by lockstep.medusa_begin
 		return lockstep.ErrRefused, "set default_transaction_isolation to 'read committed' for the role"
 	case "3D000": // invalid_catalog_name

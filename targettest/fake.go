@@ -21,6 +21,9 @@ type Fake struct {
 	// Delay is how long every call of the target takes; set it before use.
 	Delay time.Duration
 
+	// Accounts makes an account of every user's customer; set it before use.
+	Accounts bool
+
 	name string
 
 	mu       sync.Mutex
@@ -42,7 +45,7 @@ func NewFake(name string) *Fake {
 // Subject is the fake as the exam takes it.
 func (f *Fake) Subject() Subject {
 	return Subject{
-		Target: f, Shop: f, Break: f.Break,
+		Target: f, Shop: f, Break: f.Break, Accounts: f.Accounts,
 		Foreign: map[string]string{"note": "likes owls", "tag": "vip"},
 	}
 }
@@ -76,7 +79,10 @@ func (f *Fake) Break(fault Fault) {
 func (f *Fake) Name() string { return f.name }
 
 // Fit implements lockstep.Target: the fake holds everything.
-func (f *Fake) Fit(want lockstep.Customer) lockstep.Customer { return want }
+func (f *Fake) Fit(want lockstep.Customer) lockstep.Customer {
+	want.Account = f.Accounts
+	return want
+}
 
 // Check implements lockstep.Target.
 func (f *Fake) Check(ctx context.Context) error {
@@ -112,7 +118,7 @@ func (f *Fake) Create(ctx context.Context, want lockstep.Customer) (lockstep.Cus
 		if f.held(want.Email, "") {
 			return Record{}, taken("the e-mail")
 		}
-		want.Email, want.Account = lockstep.NormalEmail(want.Email), false
+		want.Email, want.Account, want.Proven = lockstep.NormalEmail(want.Email), f.Accounts, f.Accounts
 		return f.store(Record{Customer: want}), nil
 	})
 }
@@ -120,7 +126,7 @@ func (f *Fake) Create(ctx context.Context, want lockstep.Customer) (lockstep.Cus
 // Adopt implements lockstep.Target.
 func (f *Fake) Adopt(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error) {
 	return f.write(ctx, "Adopt", want.UserID, func() (Record, error) {
-		if f.records[now.ID].Account {
+		if r := f.records[now.ID]; r.Account && !(r.Proven && r.UserID == want.UserID) {
 			return Record{}, taken("the guest")
 		}
 		return f.merge(now, want)
@@ -137,6 +143,7 @@ func (f *Fake) Release(ctx context.Context, now lockstep.Customer) error {
 	return f.call(ctx, "Release", now.UserID, func() error {
 		if r, live := f.records[now.ID]; live && r.UserID == now.UserID && now.UserID != "" {
 			r.UserID = ""
+			r.Account, r.Proven = r.Account && !r.Proven, false
 			f.store(r)
 		}
 		return nil
@@ -155,6 +162,9 @@ func (f *Fake) merge(now, want lockstep.Customer) (Record, error) {
 	}
 	merged := r
 	merged.UserID = want.UserID
+	if f.Accounts {
+		merged.Account, merged.Proven = true, true
+	}
 	set(&merged.Email, now.Email, lockstep.NormalEmail(want.Email))
 	set(&merged.FirstName, now.FirstName, want.FirstName)
 	set(&merged.LastName, now.LastName, want.LastName)
@@ -270,6 +280,7 @@ func (f *Fake) Put(_ context.Context, r Record) (Record, error) {
 		}
 	}
 	r.ID = ""
+	r.Proven = f.Accounts && r.Account && r.UserID != ""
 	return f.store(r), nil
 }
 

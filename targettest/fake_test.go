@@ -13,6 +13,15 @@ func TestFakePasses(t *testing.T) {
 	Run(t, func(*testing.T) Subject { return NewFake("fake").Subject() })
 }
 
+func TestFakeWithAccountsPasses(t *testing.T) {
+	t.Parallel()
+	Run(t, func(*testing.T) Subject {
+		f := NewFake("fake")
+		f.Accounts = true
+		return f.Subject()
+	})
+}
+
 func TestFakeCounts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -36,6 +36,7 @@ func newUser(e *exam) {
 	if got.ID == "" {
 		e.Fatalf("Create gave no id")
 	}
+	want = e.owned(want)
 	want.ID = got.ID
 	e.equal("created", got, want)
 	e.equal("found after", e.resolve(everything(want)), lockstep.Found{

@@ -132,12 +132,13 @@ func TestExamCatches(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := byName(t, tt.check)
+			m := &mutant{Fake: NewFake("mutant")}
+			tt.sabotage(m)
 			healthy := NewFake("healthy")
+			healthy.Accounts = m.Accounts
 			if r := sit(t.Context(), c, healthy.Subject()); len(r.failures) > 0 || r.skipped {
 				t.Fatalf("the check fails a healthy target: %v", r.failures)
 			}
-			m := &mutant{Fake: NewFake("mutant")}
-			tt.sabotage(m)
 			s := m.Fake.Subject()
 			s.Target = m
 			if r := sit(t.Context(), c, s); len(r.failures) == 0 {
@@ -164,7 +165,7 @@ type breakage struct {
 
 func mutants() map[string]breakage {
 	all := map[string]breakage{}
-	for _, some := range []map[string]breakage{carelessReads(), carelessWrites(), carelessReleases(), carelessErrors(), carelessRaces()} {
+	for _, some := range []map[string]breakage{carelessReads(), carelessWrites(), carelessReleases(), carelessErrors(), carelessRaces(), carelessAccounts()} {
 		maps.Copy(all, some)
 	}
 	return all
@@ -401,6 +402,40 @@ func carelessErrors() map[string]breakage {
 		"ignores the context": {"a cancelled context ends every call", func(m *mutant) {
 			m.create = func(ctx context.Context, want lockstep.Customer) (lockstep.Customer, error) {
 				return m.Fake.Create(context.WithoutCancel(ctx), want)
+			}
+		}},
+	}
+}
+
+// carelessAccounts have one half of an account without the other.
+func carelessAccounts() map[string]breakage {
+	return map[string]breakage{
+		"makes a guest where an account is due": {"a new user gets one marked customer", func(m *mutant) {
+			m.Accounts = true
+			m.create = func(_ context.Context, want lockstep.Customer) (lockstep.Customer, error) { return m.insert(want) }
+		}},
+		"adopts and leaves a guest": {"a guest is adopted with all it has", func(m *mutant) {
+			m.Accounts = true
+			m.adopt = func(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error) {
+				return m.claim(ctx, now, want)
+			}
+		}},
+		"makes an account that nobody signs in to": {"a customer without e-mail", func(m *mutant) {
+			m.Accounts = true
+			m.create = func(_ context.Context, want lockstep.Customer) (lockstep.Customer, error) {
+				want.Account = true
+				return m.insert(want)
+			}
+		}},
+		"leaves an account that nobody can delete": {"Release takes the mark off and no more", func(m *mutant) {
+			m.Accounts = true
+			m.release = func(ctx context.Context, now lockstep.Customer) error {
+				r, _, err := m.Get(ctx, now.ID)
+				r.UserID, r.Proven = "", false
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				m.store(r)
+				return err
 			}
 		}},
 	}

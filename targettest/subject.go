@@ -15,6 +15,11 @@ type Subject struct {
 	// not own: a note, a company, metadata of others.
 	Foreign map[string]string
 
+	// Accounts says that the target makes accounts: its users sign in to the
+	// store as their customers. A Record with Account and UserID is then one whom
+	// that user signs in as, and a mark alone does not show on an account.
+	Accounts bool
+
 	// Break makes the store misbehave once, see Fault.
 	Break func(Fault)
 

@@ -48,6 +48,7 @@ type Decision struct {
 //	the link's customer carries another user     conflict
 //	has a customer, fields differ                update
 //	  … and another customer holds the e-mail    update the rest, conflict
+//	  … an account is due, another one holds it  conflict
 //	has a customer, fields agree                 nothing
 //	has none, unverified e-mail somebody holds   wait
 //	has none, nobody holds the e-mail            create
@@ -70,7 +71,8 @@ func Plan(f Facts) Decision {
 // ownCustomer finds the customer that is the user's already: the link's or, if
 // that is gone, the guest that carries the mark. A rival is a customer that
 // makes the answer doubtful. The mark on an account proves nothing: Medusa's
-// Store API lets shoppers write their own metadata.
+// Store API lets shoppers write their own metadata. That the user signs in as
+// the customer does.
 func ownCustomer(f Facts) (own, rival *lockstep.Customer) {
 	own = f.Found.ByLink
 	if own != nil && isOthers(*own, f.UserID) {
@@ -79,7 +81,7 @@ func ownCustomer(f Facts) (own, rival *lockstep.Customer) {
 	for i := range f.Found.ByUser {
 		marked := &f.Found.ByUser[i]
 		switch {
-		case marked.Account && (own == nil || marked.ID != own.ID):
+		case marked.Account && !marked.Proven && (own == nil || marked.ID != own.ID):
 			continue // who signs in to the store may have written the mark
 		case own == nil && !isOthers(*marked, f.UserID):
 			own = marked
@@ -103,7 +105,7 @@ func planDeleted(f Facts) Decision {
 		candidates = append([]lockstep.Customer{*f.Found.ByLink}, candidates...)
 	}
 	for _, c := range candidates {
-		if c.UserID == f.UserID && (!c.Account || f.Found.ByLink != nil && c.ID == f.Found.ByLink.ID) {
+		if c.UserID == f.UserID && (!c.Account || c.Proven || f.Found.ByLink != nil && c.ID == f.Found.ByLink.ID) {
 			return Decision{Action: Release, Now: c, Status: lockstep.StatusReleased,
 				Reason: "the user is deleted: the customer stays, unmarked"}
 		}
@@ -115,6 +117,10 @@ func planKnown(f Facts, own lockstep.Customer) Decision {
 	want := f.Want
 	want.ID = own.ID
 	holder := firstOther(f.Found.ByEmail, own.ID)
+	if account := otherAccount(f.Found.ByEmail, own.ID); want.Account && !own.Account && account != nil &&
+		lockstep.NormalEmail(own.Email) == lockstep.NormalEmail(account.Email) {
+		return conflict(*account, own, "to sign in as customer "+own.ID+", "+f.UserID+" needs the e-mail of "+describeHolder(*account))
+	}
 	if holder != nil && want.Email != own.Email {
 		want.Email = "" // the rest is still right
 	}
@@ -176,11 +182,20 @@ func describeHolder(c lockstep.Customer) string {
 
 // Differs reports whether an update to want would change now.
 func Differs(now, want lockstep.Customer) bool {
-	return now.Untidy || want.UserID != "" && now.UserID != want.UserID || lockstep.Changes(now, want) != (lockstep.Customer{})
+	return now.Untidy || want.Account && !now.Account || want.UserID != "" && now.UserID != want.UserID || lockstep.Changes(now, want) != (lockstep.Customer{})
 }
 
 func isOthers(c lockstep.Customer, userID string) bool {
 	return c.UserID != "" && c.UserID != userID
+}
+
+func otherAccount(list []lockstep.Customer, id string) *lockstep.Customer {
+	for i := range list {
+		if list[i].Account && list[i].ID != id {
+			return &list[i]
+		}
+	}
+	return nil
 }
 
 func firstOther(list []lockstep.Customer, id string) *lockstep.Customer {

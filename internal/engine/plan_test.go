@@ -24,12 +24,17 @@ func everyFacts(visit func(name string, f Facts)) {
 		"link mine": {ID: "cus_link", UserID: me, Email: "old@example.test"}, "link mine, same mail": {ID: "cus_link", UserID: me, Email: mail},
 		"link mine, right": {ID: "cus_link", UserID: me, Email: mail, FirstName: "Ada"},
 		"link unmarked":    {ID: "cus_link", Email: mail, FirstName: "Ada"}, "link other's": {ID: "cus_link", UserID: other},
-		"link account": {ID: "cus_link", UserID: me, Email: mail, Account: true},
+		"link account":     {ID: "cus_link", UserID: me, Email: mail, Account: true},
+		"link signed in":   {ID: "cus_link", UserID: me, Email: mail, FirstName: "Ada", Account: true, Proven: true},
+		"link other's too": {ID: "cus_link", UserID: other, Account: true, Proven: true},
 	}
 	marked := map[string][]lockstep.Customer{
 		"no mark": nil, "mark on link": {{ID: "cus_link", UserID: me, Email: mail}}, "mark elsewhere": {{ID: "cus_mark", UserID: me}},
 		"mark twice": {{ID: "cus_link", UserID: me}, {ID: "cus_mark", UserID: me}}, "mark linked to other": {{ID: "cus_mark", UserID: other}},
 		"mark on an account": {{ID: "cus_forged", UserID: me, Account: true}},
+		"signed in":          {{ID: "cus_proven", UserID: me, Account: true, Proven: true}},
+		"signed in on link":  {{ID: "cus_link", UserID: me, Email: mail, FirstName: "Ada", Account: true, Proven: true}},
+		"signed in, forged":  {{ID: "cus_forged", UserID: me, Account: true}, {ID: "cus_proven", UserID: me, Account: true, Proven: true}},
 	}
 	byEmail := map[string][]lockstep.Customer{
 		"nobody": nil, "itself": {{ID: "cus_link", UserID: me, Email: mail}}, "guest": {{ID: "cus_guest", Email: mail}},
@@ -38,21 +43,24 @@ func everyFacts(visit func(name string, f Facts)) {
 		"two guests":        {{ID: "cus_guest", Email: mail}, {ID: "cus_guest2", Email: mail}},
 		"itself and guest":  {{ID: "cus_link", UserID: me, Email: mail}, {ID: "cus_guest", Email: mail}},
 		"other's account":   {{ID: "cus_other", UserID: other, Email: mail, Account: true}},
+		"itself, account":   {{ID: "cus_link", UserID: me, Email: mail}, {ID: "cus_acct", Email: mail, Account: true}},
 	}
 	for ln, l := range links {
 		for mn, m := range marked {
 			for en, e := range byEmail {
 				for _, deleted := range []bool{false, true} {
 					for _, verified := range []string{"none", "unverified", "verified"} {
-						f := Facts{UserID: me, Deleted: deleted, Want: lockstep.Customer{UserID: me, FirstName: "Ada"},
-							Found: lockstep.Found{ByLink: l, ByUser: m}}
-						switch verified {
-						case "verified":
-							f.Want.Email, f.Found.ByEmail = mail, e
-						case "unverified":
-							f.Unverified, f.Found.ByEmail = mail, e
+						for _, accounts := range []bool{false, true} {
+							f := Facts{UserID: me, Deleted: deleted, Want: lockstep.Customer{UserID: me, FirstName: "Ada", Account: accounts},
+								Found: lockstep.Found{ByLink: l, ByUser: m}}
+							switch verified {
+							case "verified":
+								f.Want.Email, f.Found.ByEmail = mail, e
+							case "unverified":
+								f.Unverified, f.Found.ByEmail = mail, e
+							}
+							visit(fmt.Sprintf("%s/%s/%s/deleted=%v/%s/accounts=%v", ln, mn, en, deleted, verified, accounts), f)
 						}
-						visit(fmt.Sprintf("%s/%s/%s/deleted=%v/%s", ln, mn, en, deleted, verified), f)
 					}
 				}
 			}
@@ -83,20 +91,23 @@ func check(f Facts, d Decision) error {
 			return fmt.Errorf("adopts a second customer")
 		}
 	case Create:
-		if len(f.Found.ByEmail) > 0 || f.Found.ByLink != nil || slices.ContainsFunc(f.Found.ByUser, func(c lockstep.Customer) bool { return !c.Account }) {
+		if len(f.Found.ByEmail) > 0 || f.Found.ByLink != nil || slices.ContainsFunc(f.Found.ByUser, func(c lockstep.Customer) bool { return !c.Account || c.Proven }) {
 			return fmt.Errorf("creates beside what is there")
 		}
 	case Update, Release:
 		if isOthers(d.Now, me) {
 			return fmt.Errorf("%s of another's customer", d.Action)
 		}
-		if d.Now.Account && (f.Found.ByLink == nil || d.Now.ID != f.Found.ByLink.ID) {
+		if d.Now.Account && !d.Now.Proven && (f.Found.ByLink == nil || d.Now.ID != f.Found.ByLink.ID) {
 			return fmt.Errorf("%s of an account that nothing but a mark names", d.Action)
 		}
 		if d.Action == Update && !Differs(d.Now, d.Want) {
 			return fmt.Errorf("update that changes nothing")
 		}
 		for _, c := range f.Found.ByEmail {
+			if d.Action == Update && d.Want.Account && !d.Now.Account && c.Account && c.ID != d.Now.ID && c.Email == d.Now.Email {
+				return fmt.Errorf("makes a second account beside %s", c.ID)
+			}
 			if d.Action == Update && d.Want.Email != "" && d.Want.Email != d.Now.Email && c.ID != d.Now.ID {
 				return fmt.Errorf("takes the e-mail of %s", c.ID)
 			}
@@ -140,6 +151,8 @@ func TestPlanTable(t *testing.T) {
 	with := func(c lockstep.Customer, change func(*lockstep.Customer)) lockstep.Customer { change(&c); return c }
 	verified := lockstep.Customer{UserID: me, Email: mail, FirstName: "Ada"}
 	noEmail := lockstep.Customer{UserID: me, FirstName: "Ada"}
+	account := with(verified, func(c *lockstep.Customer) { c.Account = true })
+	signedIn := with(mine, func(c *lockstep.Customer) { c.Account, c.Proven = true, true })
 	for _, tt := range []struct {
 		name   string
 		facts  Facts
@@ -168,6 +181,12 @@ func TestPlanTable(t *testing.T) {
 		{"verified, a guest holds it", Facts{Want: verified, Found: lockstep.Found{ByEmail: []lockstep.Customer{guest}}}, Adopt, lockstep.StatusLinked, "cus_g", ""},
 		{"verified, an account holds it", Facts{Want: verified, Found: lockstep.Found{ByEmail: []lockstep.Customer{{ID: "cus_a", Email: mail, Account: true}}}}, Conflict, lockstep.StatusConflict, "", "cus_a"},
 		{"verified, another's holds it", Facts{Want: verified, Found: lockstep.Found{ByEmail: []lockstep.Customer{{ID: "cus_o", Email: mail, UserID: other}}}}, Conflict, lockstep.StatusConflict, "", "cus_o"},
+		{"an account is due, guest", Facts{Want: account, Found: lockstep.Found{ByLink: &mine, ByEmail: []lockstep.Customer{mine}}}, Update, lockstep.StatusLinked, "cus_1", ""},
+		{"an account is due, another one holds it", Facts{Want: account, Found: lockstep.Found{ByLink: &mine, ByEmail: []lockstep.Customer{mine, {ID: "cus_a", Email: mail, Account: true}}}}, Conflict, lockstep.StatusConflict, "cus_1", "cus_a"},
+		{"signs in, no link", Facts{Want: account, Found: lockstep.Found{ByUser: []lockstep.Customer{signedIn}, ByEmail: []lockstep.Customer{signedIn}}}, Nothing, lockstep.StatusLinked, "cus_1", ""},
+		{"signs in, deleted, no link", Facts{Deleted: true, Found: lockstep.Found{ByUser: []lockstep.Customer{signedIn}}}, Release, lockstep.StatusReleased, "cus_1", ""},
+		{"signs in elsewhere than the link says", Facts{Want: account, Found: lockstep.Found{ByLink: &lockstep.Customer{ID: "cus_2", UserID: me}, ByUser: []lockstep.Customer{signedIn}}}, Conflict, lockstep.StatusConflict, "", "cus_1"},
+		{"an account, and none is due any more", Facts{Want: verified, Found: lockstep.Found{ByLink: &signedIn}}, Nothing, lockstep.StatusLinked, "cus_1", ""},
 		{"verified, two guests hold it", Facts{Want: verified, Found: lockstep.Found{ByEmail: []lockstep.Customer{guest, {ID: "cus_h", Email: mail}}}}, Conflict, lockstep.StatusConflict, "", "cus_h"},
 	} {
 		tt.facts.UserID = me
@@ -187,10 +206,11 @@ func TestPlanProperties(t *testing.T) {
 			Email:     rapid.SampledFrom([]string{"", mail, "Me@Example.test", "x@example.test"}).Draw(t, "email"),
 			FirstName: rapid.SampledFrom([]string{"", "Ada", "Eve"}).Draw(t, "first"),
 			Account:   rapid.Bool().Draw(t, "account"),
+			Proven:    rapid.Bool().Draw(t, "proven"),
 		}
 	})
 	rapid.Check(t, func(t *rapid.T) {
-		f := Facts{UserID: me, Deleted: rapid.Bool().Draw(t, "deleted"), Want: lockstep.Customer{UserID: me, FirstName: "Ada"}}
+		f := Facts{UserID: me, Deleted: rapid.Bool().Draw(t, "deleted"), Want: lockstep.Customer{UserID: me, FirstName: "Ada", Account: rapid.Bool().Draw(t, "accounts")}}
 		switch rapid.IntRange(0, 2).Draw(t, "verified") {
 		case 1:
 			f.Unverified = mail

@@ -11,6 +11,10 @@
 --     and compared without case, since Medusa keeps a guest's as it was typed;
 --   * Medusa allows one guest and one account per e-mail; an account is never
 --     handed out by e-mail alone, for Medusa's Store API verifies no address;
+--   * with accounts (MEDUSA_ACCOUNTS=clerk, p_accounts) a user's customer is an
+--     account, and never without its sign-in: the identity 'clerk' of the user,
+--     which nobody but Medusa and these functions can write, is what counts
+--     there, not the mark;
 --   * a person's data is in no message;
 --   * names are qualified; the migration then sets search_path to "pg_catalog,
 --     pg_temp", for an empty one finds a caller's temporary types first.
@@ -33,18 +37,23 @@ begin
       ('lockstep', 'medusa_email', 'p_email text', 'text'),
       ('lockstep', 'medusa_claim', 'p_email text, p_customer text', 'void'),
       ('lockstep', 'medusa_begin', 'p_user text', 'void'),
-      ('lockstep', 'medusa_holder', 'p_user text', 'text'),
+      ('lockstep', 'medusa_holder', 'p_user text, p_accounts boolean', 'text'),
+      ('lockstep', 'medusa_signed_in', 'p_user text', 'text'),
+      ('lockstep', 'medusa_owner', 'p_customer text, p_user text', 'text'),
+      ('lockstep', 'medusa_sign_in', 'p_user text, p_customer text', 'void'),
+      ('lockstep', 'medusa_sign_out', 'p_user text, p_customer text', 'boolean'),
       ('lockstep', 'medusa_marked', 'p_metadata jsonb, p_user text', 'jsonb'),
-      ('lockstep', 'medusa_write', 'p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text', 'void'),
-      ('lockstep', 'medusa_resolve', 'p_user text, p_customer text, p_email text',
-       'TABLE(how text, id text, email text, first_name text, last_name text, phone text, has_account boolean, clerk_user_id text)'),
-      ('lockstep', 'medusa_list', 'p_after text, p_limit integer',
-       'TABLE(how text, id text, email text, first_name text, last_name text, phone text, has_account boolean, clerk_user_id text)'),
-      ('lockstep', 'medusa_create', 'p_user text, p_email text, p_first_name text, p_last_name text, p_phone text', 'text'),
-      ('lockstep', 'medusa_adopt', 'p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text', 'text'),
-      ('lockstep', 'medusa_update', 'p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text', 'text'),
-      ('lockstep', 'medusa_release', 'p_customer text, p_user text', 'void'),
+      ('lockstep', 'medusa_write', 'p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text, p_accounts boolean', 'void'),
+      ('lockstep', 'medusa_resolve', 'p_user text, p_customer text, p_email text, p_accounts boolean',
+       'TABLE(how text, id text, email text, first_name text, last_name text, phone text, has_account boolean, clerk_user_id text, proven boolean)'),
+      ('lockstep', 'medusa_list', 'p_after text, p_limit integer, p_accounts boolean',
+       'TABLE(how text, id text, email text, first_name text, last_name text, phone text, has_account boolean, clerk_user_id text, proven boolean)'),
+      ('lockstep', 'medusa_create', 'p_user text, p_email text, p_first_name text, p_last_name text, p_phone text, p_accounts boolean', 'text'),
+      ('lockstep', 'medusa_adopt', 'p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text, p_accounts boolean', 'text'),
+      ('lockstep', 'medusa_update', 'p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text, p_accounts boolean', 'text'),
+      ('lockstep', 'medusa_release', 'p_customer text, p_user text, p_accounts boolean', 'void'),
       ('lockstep', 'medusa_check', '', 'void'),
+      ('lockstep', 'medusa_check_accounts', '', 'void'),
       ('lockstep', 'medusa_indexes', '', 'text')
     ) as f (schema, name, arguments, result)
       on f.schema = n.nspname and f.name = p.proname
@@ -129,18 +138,125 @@ begin
 end
 $lockstep$;
 
--- medusa_holder returns the live guest that carries the user's mark, the oldest
--- if somebody copied it, null for none. Accounts do not count: Medusa's Store
--- API lets whoever signs in write the metadata of the own customer.
-create or replace function lockstep.medusa_holder(p_user text) returns text
+-- medusa_signed_in returns the live customer whom the user signs in as, null for
+-- none.
+create or replace function lockstep.medusa_signed_in(p_user text) returns text
 language plpgsql volatile security definer set search_path = ''
 as $lockstep$
 begin
   return (
+    select c.id
+    from {{.Medusa}}.provider_identity p
+    join {{.Medusa}}.auth_identity a on a.id = p.auth_identity_id
+    join {{.Medusa}}.customer c on c.id = a.app_metadata ->> 'customer_id'
+    where p.provider = 'clerk' and p.entity_id = p_user
+      and p.deleted_at is null and a.deleted_at is null and c.deleted_at is null);
+end
+$lockstep$;
+
+-- medusa_owner returns the user who signs in as the customer, null for none. If
+-- somebody gave it to several, p_user counts first.
+create or replace function lockstep.medusa_owner(p_customer text, p_user text) returns text
+language plpgsql volatile security definer set search_path = ''
+as $lockstep$
+begin
+  return (
+    select p.entity_id
+    from {{.Medusa}}.auth_identity a
+    join {{.Medusa}}.provider_identity p on p.auth_identity_id = a.id
+    where a.app_metadata ->> 'customer_id' = p_customer and p.provider = 'clerk'
+      and p.deleted_at is null and a.deleted_at is null
+    order by p.entity_id is distinct from p_user, p.entity_id
+    limit 1);
+end
+$lockstep$;
+
+-- medusa_sign_in lets the user sign in as the customer: 23505 if the user signs
+-- in as another live one. It completes what is there, since Medusa's unique
+-- index counts deleted identities too, and since an auth provider may have made
+-- one without a customer at the first sign-in.
+create or replace function lockstep.medusa_sign_in(p_user text, p_customer text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $lockstep$
+declare
+  v_identity text;
+  v_current text := lockstep.medusa_signed_in(p_user);
+begin
+  if v_current = p_customer then
+    return;
+  elsif v_current is not null then
+    raise exception 'the user signs in as another customer' using errcode = 'unique_violation';
+  end if;
+  update {{.Medusa}}.provider_identity p
+  set deleted_at = null, updated_at = now()
+  where p.provider = 'clerk' and p.entity_id = p_user
+  returning p.auth_identity_id into v_identity;
+  if found then
+    update {{.Medusa}}.auth_identity a
+    set app_metadata = coalesce(nullif(a.app_metadata, 'null'), '{}') || jsonb_build_object('customer_id', p_customer),
+      deleted_at = null, updated_at = now()
+    where a.id = v_identity;
+    return;
+  end if;
+  v_identity := 'authid_' || lockstep.ulid();
+  insert into {{.Medusa}}.auth_identity (id, app_metadata)
+  values (v_identity, jsonb_build_object('customer_id', p_customer));
+  insert into {{.Medusa}}.provider_identity (id, entity_id, provider, auth_identity_id)
+  values (lockstep.ulid(), p_user, 'clerk', v_identity);
+end
+$lockstep$;
+
+-- medusa_sign_out takes the user's sign-in off the customer, and returns whether
+-- it may be a guest again: nobody else signs in as it, and no other guest has
+-- the e-mail, which Medusa's index would refuse. Such an account keeps an
+-- identity that nobody can use, or Medusa could never delete it.
+create or replace function lockstep.medusa_sign_out(p_user text, p_customer text) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $lockstep$
+declare
+  v_others boolean;
+begin
+  delete from {{.Medusa}}.provider_identity p
+  using {{.Medusa}}.auth_identity a
+  where a.id = p.auth_identity_id and a.app_metadata ->> 'customer_id' = p_customer
+    and p.provider = 'clerk' and p.entity_id = p_user;
+  v_others := exists (
+    select from {{.Medusa}}.auth_identity a
+    join {{.Medusa}}.provider_identity p on p.auth_identity_id = a.id
+    where a.app_metadata ->> 'customer_id' = p_customer and p.deleted_at is null and a.deleted_at is null);
+  if not v_others and exists (
+    select from {{.Medusa}}.customer c
+    join {{.Medusa}}.customer g on g.email = c.email and g.id <> c.id and not g.has_account and g.deleted_at is null
+    where c.id = p_customer
+  ) then
+    return false;
+  end if;
+  delete from {{.Medusa}}.auth_identity a
+  where a.app_metadata ->> 'customer_id' = p_customer
+    and not exists (select from {{.Medusa}}.provider_identity p where p.auth_identity_id = a.id);
+  return not v_others;
+end
+$lockstep$;
+
+-- medusa_holder returns the live customer that is the user's already: with
+-- accounts the one whom the user signs in as; else the guest that carries the
+-- mark, the oldest if somebody copied it; null for none. A mark on an account
+-- does not count: Medusa's Store API lets whoever signs in write the metadata of
+-- the own customer.
+create or replace function lockstep.medusa_holder(p_user text, p_accounts boolean default false) returns text
+language plpgsql volatile security definer set search_path = ''
+as $lockstep$
+declare
+  v_id text;
+begin
+  if p_accounts then
+    v_id := lockstep.medusa_signed_in(p_user);
+  end if;
+  return coalesce(v_id, (
     select c.id from {{.Medusa}}.customer c
     where c.metadata ->> 'clerk_user_id' = p_user and c.deleted_at is null and not c.has_account
     order by c.created_at, c.id
-    limit 1);
+    limit 1));
 end
 $lockstep$;
 
@@ -159,10 +275,12 @@ $lockstep$;
 
 -- medusa_write sets the fields that are given and differ on a live customer
 -- (else P0002) and, if a user is given, the mark: 23505 if the customer carries
--- another's, or another customer this one. Without a difference it writes
--- nothing, so that updated_at tells of real changes only.
+-- another's, or another customer this one. With accounts it makes a guest an
+-- account, in place, and lets the user sign in as it. Without a difference it
+-- writes nothing, so that updated_at tells of real changes only.
 create or replace function lockstep.medusa_write(
-  p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text
+  p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text,
+  p_accounts boolean default false
 ) returns void
 language plpgsql volatile security definer set search_path = ''
 as $lockstep$
@@ -171,7 +289,7 @@ declare
   v_mark text;
   v_email text := lockstep.medusa_email(p_email);
 begin
-  select c.id, c.email, c.first_name, c.last_name, c.phone, c.metadata into v
+  select c.id, c.email, c.first_name, c.last_name, c.phone, c.has_account, c.metadata into v
   from {{.Medusa}}.customer c
   where c.id = p_customer and c.deleted_at is null
   for update;
@@ -180,11 +298,18 @@ begin
   end if;
 
   v_mark := nullif(v.metadata ->> 'clerk_user_id', '');
-  if p_user <> v_mark or v_mark is null and lockstep.medusa_holder(p_user) is not null then
+  if p_accounts then
+    v_mark := coalesce(lockstep.medusa_owner(v.id, p_user), case when not v.has_account then v_mark end);
+  end if;
+  if p_user <> v_mark or v_mark is null and lockstep.medusa_holder(p_user, p_accounts) is not null then
     raise exception 'the mark is taken' using errcode = 'unique_violation';
   end if;
-  if p_user is not null and v_mark is null then
+  if p_user is not null and p_user is distinct from v.metadata ->> 'clerk_user_id' then
     v.metadata := lockstep.medusa_marked(v.metadata, p_user);
+  end if;
+  if p_user is not null and p_accounts then
+    perform lockstep.medusa_sign_in(p_user, v.id);
+    v.has_account := true;
   end if;
   if v_email is not null and v_email is distinct from v.email then
     perform lockstep.medusa_claim(v_email, v.id);
@@ -197,10 +322,10 @@ begin
   begin
     update {{.Medusa}}.customer c
     set email = v.email, first_name = v.first_name, last_name = v.last_name, phone = v.phone,
-      metadata = v.metadata, updated_at = now()
+      has_account = v.has_account, metadata = v.metadata, updated_at = now()
     where c.id = v.id
-      and (c.email, c.first_name, c.last_name, c.phone, c.metadata)
-        is distinct from (v.email, v.first_name, v.last_name, v.phone, v.metadata);
+      and (c.email, c.first_name, c.last_name, c.phone, c.has_account, c.metadata)
+        is distinct from (v.email, v.first_name, v.last_name, v.phone, v.has_account, v.metadata);
   exception when unique_violation then
     -- Medusa itself was faster. PostgreSQL's own message shows the e-mail.
     raise exception 'another customer holds the e-mail' using errcode = 'unique_violation';
@@ -209,57 +334,75 @@ end
 $lockstep$;
 
 -- medusa_resolve returns the live customers that may be the user's, and how
--- each was found: 'link' by id, 'user' by the mark, 'email' in any case.
-create or replace function lockstep.medusa_resolve(p_user text, p_customer text, p_email text)
-returns table (
+-- each was found: 'link' by id, 'user' by the mark, 'email' in any case. With
+-- accounts, proven says that the user signs in as the customer, and the mark
+-- counts on guests only.
+create or replace function lockstep.medusa_resolve(
+  p_user text, p_customer text, p_email text, p_accounts boolean default false
+) returns table (
   how text, id text, email text, first_name text, last_name text, phone text,
-  has_account boolean, clerk_user_id text
+  has_account boolean, clerk_user_id text, proven boolean
 )
 language plpgsql volatile security definer set search_path = ''
 as $lockstep$
+declare
+  v_signed_in text := case when p_accounts then lockstep.medusa_signed_in(p_user) end;
 begin
   return query
-    select f.how, (f.c).id, (f.c).email, (f.c).first_name, (f.c).last_name, (f.c).phone,
-      (f.c).has_account, nullif((f.c).metadata ->> 'clerk_user_id', '')
+    select f.how, (f.c).id, (f.c).email, (f.c).first_name, (f.c).last_name, (f.c).phone, (f.c).has_account,
+      coalesce(o.owner, case when not (p_accounts and (f.c).has_account) then nullif((f.c).metadata ->> 'clerk_user_id', '') end),
+      o.owner is not null
     from (
       select 'link' as how, c from {{.Medusa}}.customer c
       where c.id = p_customer and c.deleted_at is null
       union all
       select 'user', c from {{.Medusa}}.customer c
       where c.metadata ->> 'clerk_user_id' = nullif(p_user, '') and c.deleted_at is null
+        and not (p_accounts and c.has_account) and c.id is distinct from v_signed_in
+      union all
+      select 'user', c from {{.Medusa}}.customer c
+      where c.id = v_signed_in
       union all
       select 'email', c from {{.Medusa}}.customer c
       where lower(c.email) = nullif(lower(btrim(p_email)), '') and c.deleted_at is null
     ) f
+    cross join lateral (
+      select case when p_accounts then lockstep.medusa_owner((f.c).id, p_user) end
+    ) o (owner)
     order by (f.c).created_at, (f.c).id;
 end
 $lockstep$;
 
 -- medusa_list returns at most p_limit live customers, by id, after p_after; null
--- or empty begins at the first.
-create or replace function lockstep.medusa_list(p_after text, p_limit integer)
+-- or empty begins at the first. Whose they are is told as by medusa_resolve.
+create or replace function lockstep.medusa_list(p_after text, p_limit integer, p_accounts boolean default false)
 returns table (
   how text, id text, email text, first_name text, last_name text, phone text,
-  has_account boolean, clerk_user_id text
+  has_account boolean, clerk_user_id text, proven boolean
 )
 language plpgsql volatile security definer set search_path = ''
 as $lockstep$
 begin
   return query
     select 'list', c.id, c.email, c.first_name, c.last_name, c.phone, c.has_account,
-      nullif(c.metadata ->> 'clerk_user_id', '')
+      coalesce(o.owner, case when not (p_accounts and c.has_account) then nullif(c.metadata ->> 'clerk_user_id', '') end),
+      o.owner is not null
     from {{.Medusa}}.customer c
+    cross join lateral (
+      select case when p_accounts then lockstep.medusa_owner(c.id, null) end
+    ) o (owner)
     where c.deleted_at is null and (c.id > p_after or coalesce(p_after, '') = '')
     order by c.id
     limit p_limit;
 end
 $lockstep$;
 
--- medusa_create makes a guest that carries the user's mark and returns its id,
--- or the id of the one that carries it already. The e-mail may be null; one
--- that a live customer holds is refused with 23505.
+-- medusa_create makes a guest, or an account, that carries the user's mark and
+-- returns its id, or the id of the one that is the user's already. The e-mail
+-- may be null; one that a live customer holds is refused with 23505.
 create or replace function lockstep.medusa_create(
-  p_user text, p_email text, p_first_name text, p_last_name text, p_phone text
+  p_user text, p_email text, p_first_name text, p_last_name text, p_phone text,
+  p_accounts boolean default false
 ) returns text
 language plpgsql volatile security definer set search_path = ''
 as $lockstep$
@@ -268,7 +411,7 @@ declare
   v_id text;
 begin
   perform lockstep.medusa_begin(p_user);
-  v_id := lockstep.medusa_holder(p_user);
+  v_id := lockstep.medusa_holder(p_user, p_accounts);
   if v_id is not null then
     return v_id;
   end if;
@@ -277,17 +420,21 @@ begin
   end if;
   insert into {{.Medusa}}.customer (id, email, first_name, last_name, phone, has_account, metadata)
   values ('cus_' || lockstep.ulid(), v_email, nullif(p_first_name, ''), nullif(p_last_name, ''),
-    nullif(p_phone, ''), false, lockstep.medusa_marked(null, p_user))
+    nullif(p_phone, ''), p_accounts, lockstep.medusa_marked(null, p_user))
   returning id into v_id;
+  if p_accounts then
+    perform lockstep.medusa_sign_in(p_user, v_id);
+  end if;
   return v_id;
 end
 $lockstep$;
 
 -- medusa_adopt marks a live guest that carries no mark, or this user's, and
--- updates it. An account, another's mark, or a user who has a customer already:
--- 23505. A deleted one: P0002.
+-- updates it. An account that is not this user's, another's mark, or a user who
+-- has a customer already: 23505. A deleted one: P0002.
 create or replace function lockstep.medusa_adopt(
-  p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text
+  p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text,
+  p_accounts boolean default false
 ) returns text
 language plpgsql volatile security definer set search_path = ''
 as $lockstep$
@@ -299,36 +446,59 @@ begin
   select c.has_account into v_account from {{.Medusa}}.customer c
   where c.id = p_customer and c.deleted_at is null
   for update;
-  if v_account then
+  if v_account and not (p_accounts and lockstep.medusa_signed_in(p_user) is not distinct from p_customer) then
     raise exception 'the customer is an account' using errcode = 'unique_violation';
   end if;
-  perform lockstep.medusa_write(p_customer, p_user, p_email, p_first_name, p_last_name, p_phone);
+  perform lockstep.medusa_write(p_customer, p_user, p_email, p_first_name, p_last_name, p_phone, p_accounts);
   return p_customer;
 end
 $lockstep$;
 
 -- medusa_update is medusa_write for the user's own customer, guest or account.
 create or replace function lockstep.medusa_update(
-  p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text
+  p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text,
+  p_accounts boolean default false
 ) returns text
 language plpgsql volatile security definer set search_path = ''
 as $lockstep$
 begin
   perform lockstep.medusa_begin(p_user);
-  perform lockstep.medusa_write(p_customer, p_user, p_email, p_first_name, p_last_name, p_phone);
+  perform lockstep.medusa_write(p_customer, p_user, p_email, p_first_name, p_last_name, p_phone, p_accounts);
   return p_customer;
 end
 $lockstep$;
 
--- medusa_release takes the user's mark off a live customer. One that is gone, or
--- carries another's mark, is left alone.
-create or replace function lockstep.medusa_release(p_customer text, p_user text) returns void
+-- medusa_release takes the user's mark off a live customer and, with accounts,
+-- the sign-in. Where it can be, the customer is a guest again: Medusa refuses to
+-- delete an account that nobody signs in as, and to let the person register. One
+-- that is gone, or another's, is left alone.
+create or replace function lockstep.medusa_release(
+  p_customer text, p_user text, p_accounts boolean default false
+) returns void
 language plpgsql volatile security definer set search_path = ''
 as $lockstep$
+declare
+  v record;
 begin
+  if not p_accounts then
+    update {{.Medusa}}.customer c
+    set metadata = c.metadata - 'clerk_user_id', updated_at = now()
+    where c.id = p_customer and c.deleted_at is null and c.metadata ->> 'clerk_user_id' = p_user;
+    return;
+  end if;
+  perform lockstep.medusa_begin(p_user);
+  select c.id, c.has_account, c.metadata ->> 'clerk_user_id' as mark into v
+  from {{.Medusa}}.customer c
+  where c.id = p_customer and c.deleted_at is null
+  for update;
+  if coalesce(lockstep.medusa_owner(v.id, p_user), case when not v.has_account then v.mark end) is distinct from p_user then
+    return;
+  end if;
+  v.has_account := not lockstep.medusa_sign_out(p_user, v.id) and v.has_account;
   update {{.Medusa}}.customer c
-  set metadata = c.metadata - 'clerk_user_id', updated_at = now()
-  where c.id = p_customer and c.deleted_at is null and c.metadata ->> 'clerk_user_id' = p_user;
+  set has_account = v.has_account, updated_at = now(),
+    metadata = case when v.mark = p_user then c.metadata - 'clerk_user_id' else c.metadata end
+  where c.id = v.id;
 end
 $lockstep$;
 
@@ -356,7 +526,35 @@ begin
 end
 $lockstep$;
 
--- medusa_indexes makes the two indexes that Medusa lacks, if the table is there
+-- medusa_check_accounts is medusa_check, and the same for what accounts need.
+create or replace function lockstep.medusa_check_accounts() returns void
+language plpgsql volatile security definer set search_path = ''
+as $lockstep$
+begin
+  perform lockstep.medusa_check();
+  execute $explain$
+    explain select id, app_metadata, updated_at, deleted_at from {{.Medusa}}.auth_identity
+  $explain$;
+  execute $explain$
+    explain select id, entity_id, provider, auth_identity_id, updated_at, deleted_at from {{.Medusa}}.provider_identity
+  $explain$;
+  execute $explain$ explain insert into {{.Medusa}}.auth_identity (id, app_metadata) values ('', '{}') $explain$;
+  execute $explain$
+    explain insert into {{.Medusa}}.provider_identity (id, entity_id, provider, auth_identity_id) values ('', '', '', '')
+    on conflict (entity_id, provider) do nothing
+  $explain$;
+  execute $explain$ explain update {{.Medusa}}.auth_identity set app_metadata = '{}', deleted_at = null, updated_at = now() $explain$;
+  execute $explain$ explain update {{.Medusa}}.provider_identity set deleted_at = null, updated_at = now() $explain$;
+  execute $explain$ explain delete from {{.Medusa}}.auth_identity $explain$;
+  execute $explain$ explain delete from {{.Medusa}}.provider_identity $explain$;
+  if row_security_active($name${{.Medusa}}.auth_identity$name$::regclass)
+    or row_security_active($name${{.Medusa}}.provider_identity$name$::regclass) then
+    raise exception 'row-level security hides identities' using errcode = 'insufficient_privilege';
+  end if;
+end
+$lockstep$;
+
+-- medusa_indexes makes the indexes that Medusa lacks, if the tables are there
 -- and ours, and says what came of it. Without them every look-up reads the whole
 -- table. It never fails, and never waits long behind Medusa's own work.
 create or replace function lockstep.medusa_indexes() returns text
@@ -372,6 +570,10 @@ begin
   end if;
   if to_regclass($name${{.Medusa}}.lockstep_customer_email$name$) is null then
     create index lockstep_customer_email on {{.Medusa}}.customer (lower(email)) where deleted_at is null;
+  end if;
+  if to_regclass($name${{.Medusa}}.auth_identity$name$) is not null
+    and to_regclass($name${{.Medusa}}.lockstep_identity_customer$name$) is null then
+    create index lockstep_identity_customer on {{.Medusa}}.auth_identity ((app_metadata ->> 'customer_id'));
   end if;
   return 'done';
 exception

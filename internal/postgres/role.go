@@ -65,7 +65,7 @@ const profileGrants = `id, username, avatar_url, email, email_verified, first_na
 // these, as their owner.
 func functionGrants(name string) bool {
 	return strings.HasPrefix(name, "river_") || slices.Contains([]string{
-		"medusa_check", "medusa_resolve", "medusa_create", "medusa_adopt", "medusa_update", "medusa_release",
+		"medusa_check", "medusa_check_accounts", "medusa_resolve", "medusa_list", "medusa_create", "medusa_adopt", "medusa_update", "medusa_release",
 	}, name)
 }
 
