@@ -55,6 +55,7 @@ var onlyHome = map[string][]string{
 	"github.com/spf13/cobra":         {"cmd/lockstep"},
 	"github.com/goccy/go-yaml":       {"app"},
 	"github.com/schollz/progressbar": {"cmd/lockstep"},
+	"github.com/robfig/cron":         {"app"},
 }
 
 // goFile is a parsed file of the product; tests are free.

@@ -101,6 +101,7 @@ func (a *App) inboxConfig() inbox.Config {
 	return inbox.Config{
 		Pool: a.pool, FrontPool: a.front, JobPool: a.jobPool, Targets: a.targets, Instance: a.config.ClerkInstanceID,
 		PollOnly: postgres.TransactionPooler(a.connConfig()), Log: a.log,
+		Reconcile: inbox.ReconcileConfig{MaxDeletions: a.config.Reconcile.MaxDeletions},
 	}
 }
 

@@ -41,7 +41,9 @@ func (a *App) Serve(ctx context.Context, role Role, listening func(net.Addr)) er
 	if role == RoleWeb {
 		newInbox = inbox.New
 	}
-	in, err := newInbox(a.inboxConfig())
+	config := a.inboxConfig()
+	config.Reconcile = a.schedule()
+	in, err := newInbox(config)
 	if err != nil {
 		return err
 	}

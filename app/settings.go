@@ -33,6 +33,8 @@ type Config struct {
 	MedusaMode   string // "", "database"
 	MedusaSchema string
 	Shops        []ShopConfig
+
+	Reconcile ReconcileConfig
 }
 
 // Need says which settings a command cannot do without.
@@ -48,6 +50,7 @@ const (
 // known are the settings that a file may hold; the environment has the same
 // names. Those of parts to come are accepted, so that one file serves upgrades.
 var known = []string{
+	"LOCKSTEP_RECONCILE_SHALLOW", "LOCKSTEP_RECONCILE_DEEP", "LOCKSTEP_RECONCILE_MAX_DELETIONS",
 	"DATABASE_URL", "LOCKSTEP_ADDR", "LOCKSTEP_OPERATOR_TOKEN", "LOCKSTEP_CORS_ORIGINS",
 	"CLERK_SECRET_KEY", "CLERK_WEBHOOK_SECRET", "CLERK_JWT_KEY", "CLERK_ISSUER", "CLERK_PUBLISHABLE_KEY",
 	"CLERK_AUTHORIZED_PARTIES", "CLERK_INSTANCE_ID", "CLERK_API_URL",
@@ -97,6 +100,8 @@ func LoadConfig(getenv func(string) string, need Need) (Config, error) {
 		MedusaMode:   s.get("MEDUSA_MODE", ""),
 		MedusaSchema: s.get("MEDUSA_SCHEMA", "medusa"),
 		Shops:        s.shops(),
+
+		Reconcile: s.reconcile(),
 	}
 	s.check(c, need)
 	return c, errors.Join(s.errs...)

@@ -44,6 +44,7 @@ func operations() map[string]operation {
 		{file: "check", cost: 18, first: true},
 		{file: "resolve", cost: 3 * lookupCost, first: true}, // less by lookupCost for each lookup left out
 		{file: "read", cost: lookupCost},
+		{file: "list", cost: 57, first: true},
 		{file: "set", cost: 14, writes: true},
 		{file: "mark", cost: 10, writes: true},
 		{file: "unmark", cost: 10, writes: true},

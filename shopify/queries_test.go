@@ -139,7 +139,7 @@ func TestWhatIsAsked(t *testing.T) {
 		}
 	}
 	for name, op := range table {
-		if name != "check" && strings.Contains(op.document, "customers(") {
+		if name != "check" && name != "list" && strings.Contains(op.document, "customers(") {
 			t.Errorf("%s searches", name)
 		}
 		for _, word := range []string{"address1", "addressesV2", "note", "onsent", "taxExempt", "multipass"} {

@@ -186,13 +186,16 @@ func (t *Target) checkVersion() error {
 	return nil
 }
 
+// fewHidden is how many customers may lack everything because their data was
+// erased; if all of more do, the app is not shown it.
+const fewHidden = 3
+
 // checkAccess looks whether the shop's last customers all lack what Shopify
 // wants one of, which a few do whose data was erased; and again at the customer
 // that gave it away before.
 func (t *Target) checkAccess(ctx context.Context, last []snapshot) error {
-	const few = 3
 	shown := func(s snapshot) bool { return !s.hidden() }
-	if len(last) >= few && !slices.ContainsFunc(last, shown) {
+	if len(last) >= fewHidden && !slices.ContainsFunc(last, shown) {
 		return t.hiddenData("check", last[0].ID)
 	}
 	id, _ := t.suspicious.Load().(string)

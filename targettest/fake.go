@@ -103,6 +103,19 @@ func (f *Fake) Resolve(ctx context.Context, q lockstep.Query) (found lockstep.Fo
 	return found, err
 }
 
+// List implements lockstep.Lister.
+func (f *Fake) List(ctx context.Context, after string, limit int) (page []lockstep.Customer, err error) {
+	err = f.call(ctx, "List", "", func() error {
+		for _, r := range f.sorted() {
+			if r.ID > after && len(page) < limit {
+				page = append(page, r.Customer)
+			}
+		}
+		return nil
+	})
+	return page, err
+}
+
 // Create implements lockstep.Target.
 func (f *Fake) Create(ctx context.Context, want lockstep.Customer) (lockstep.Customer, error) {
 	return f.write(ctx, "Create", want.UserID, func() (Record, error) {
@@ -203,7 +216,7 @@ func (f *Fake) call(ctx context.Context, method, user string, do func() error) e
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch f.strike(method != "Check" && method != "Resolve") {
+	switch f.strike(method != "Check" && method != "Resolve" && method != "List") {
 	case FaultLimit:
 		return &lockstep.TargetError{Kind: lockstep.ErrThrottled, After: time.Millisecond}
 	case FaultRefusal:

@@ -73,7 +73,7 @@ func newRoot() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(), newMigrate(), newStatus(), newSync(), newShow(), newBackfill(), newEmulate(), newDemo(), newVersion())
+	root.AddCommand(newServe(), newMigrate(), newStatus(), newSync(), newShow(), newBackfill(), newReconcile(), newEmulate(), newDemo(), newVersion())
 	root.InitDefaultHelpCmd()
 	checkHelp(root)
 	return root

@@ -35,6 +35,8 @@ type Config struct {
 	Workers   int    // per target and process; 0 means 32
 	PollOnly  bool   // the pooler cannot LISTEN
 	Log       *slog.Logger
+
+	Reconcile ReconcileConfig
 }
 
 // Inbox accepts deliveries and works off what they cause.
@@ -50,6 +52,9 @@ type Inbox struct {
 	queue    chan *request
 	stopped  chan struct{} // closed when Run ends
 	instance atomic.Pointer[string]
+
+	stopping     chan struct{} // closed when Run is asked to end
+	maxDeletions int           // by one reconcile run; 0 for the default
 }
 
 // New makes an inbox that accepts only. Nothing is connected yet.
@@ -69,6 +74,7 @@ func newInbox(c Config) *Inbox {
 	in := &Inbox{
 		store: postgres.NewStore(c.Pool), pool: c.Pool, front: cmp.Or(c.FrontPool, c.Pool), log: c.Log,
 		targets: map[string]lockstep.Target{}, queue: make(chan *request), stopped: make(chan struct{}),
+		stopping: make(chan struct{}), maxDeletions: c.Reconcile.MaxDeletions,
 	}
 	for _, t := range c.Targets {
 		in.targets[t.Name()] = t
@@ -96,6 +102,7 @@ const stopGrace = jobTimeout + 2*time.Second
 func (in *Inbox) Run(ctx context.Context) error {
 	defer close(in.stopped)
 	ctx, cancel := context.WithCancel(ctx)
+	context.AfterFunc(ctx, func() { close(in.stopping) })
 	var accepting sync.WaitGroup
 	accepting.Go(func() { in.flushLoop(ctx) })
 	err := in.work(ctx)

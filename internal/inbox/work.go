@@ -31,7 +31,7 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 	if c.PollOnly {
 		poll = 100 * time.Millisecond
 	}
-	return &river.Config{
+	config := &river.Config{
 		Schema: postgres.Schema, Logger: c.Log, Workers: workers, Queues: queues,
 		FetchCooldown: fetchCooldown, FetchPollInterval: poll, PollOnly: c.PollOnly,
 		JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter,
@@ -42,6 +42,8 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 			},
 			&river.PeriodicJobOpts{RunOnStart: true})},
 	}
+	in.schedule(config, c.Reconcile)
+	return config
 }
 
 // dispatchWorker turns "these users may have changed" into one job per user
@@ -120,12 +122,16 @@ func (w *syncWorker) after(ctx context.Context, job *river.Job[syncArgs], err er
 	}
 	switch kind {
 	case lockstep.ErrThrottled:
-		te, _ := errors.AsType[*lockstep.TargetError](err)
+		te, _ := targetError(err)
 		return river.JobSnooze(spread(max(te.After, 50*time.Millisecond)))
 	case lockstep.ErrRefused:
 		return errors.Join(w.in.pause(ctx, job.Args.Target, err), river.JobSnooze(spread(sweepInterval)))
 	}
 	return err
+}
+
+func targetError(err error) (*lockstep.TargetError, bool) {
+	return errors.AsType[*lockstep.TargetError](err)
 }
 
 // roundError is a failure of the target, after the link was claimed.
@@ -216,14 +222,14 @@ func (in *Inbox) pause(ctx context.Context, target string, cause error) error {
 	return nil
 }
 
-// upkeepWorker finds work whose job was lost, and targets that work again.
+// upkeepWorker finds work whose job or node was lost, and targets that work again.
 type upkeepWorker struct {
 	river.WorkerDefaults[upkeepArgs]
 	in *Inbox
 }
 
 func (w *upkeepWorker) Work(ctx context.Context, _ *river.Job[upkeepArgs]) error {
-	return errors.Join(postgres.Redact(w.in.probe(ctx)), postgres.Redact(w.in.sweep(ctx)))
+	return errors.Join(postgres.Redact(w.in.probe(ctx)), postgres.Redact(w.in.sweep(ctx)), postgres.Redact(w.in.followUp(ctx)))
 }
 
 func (in *Inbox) sweep(ctx context.Context) error {

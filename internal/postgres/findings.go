@@ -79,19 +79,20 @@ func (s *Store) See(ctx context.Context, tx pgx.Tx, r Run, target string, ids []
 
 // UnseenUsers returns at most limit users, after an id and in order, whom a full
 // walk of Clerk did not see though a living profile or a link without a profile
-// names them. If the walk was not a full one, only the links count.
+// names them. If the walk was not a full one, only the links count. What cannot
+// be an id of Clerk's is left out: it cannot be asked for.
 func (s *Store) UnseenUsers(ctx context.Context, r Run, full bool, after string, limit int) ([]string, error) {
 	rows, err := s.pool.Query(ctx, `
 		select id from (
 		  (select p.id from public.profiles p
-		    where $4 and p.id > $2 and p.deleted_at is null and p.`+managed+` and p.created_at < $5
+		    where $4 and p.id > $2 and p.deleted_at is null and p.id ~ '^user_[0-9A-Za-z]+$' 
 		      and not exists (select from lockstep.reconcile_seen s where s.run_id = $1 and s.target = '' and s.id = p.id)
 		    order by p.id limit $3)
 		  union
 		  (select distinct l.clerk_user_id from lockstep.customer_links l
-		    where l.clerk_user_id > $2 and not exists (select from public.profiles p where p.id = l.clerk_user_id)
+		    where l.clerk_user_id > $2 and l.clerk_user_id ~ '^user_[0-9A-Za-z]+$' and not exists (select from public.profiles p where p.id = l.clerk_user_id)
 		      and not exists (select from lockstep.reconcile_findings f where f.run_id = $1 and f.target = '' and f.clerk_user_id = l.clerk_user_id)
-		    order by 1 limit $3)) u order by id limit $3`, r.ID, after, limit, full, r.Started)
+		    order by 1 limit $3)) u order by id limit $3`, r.ID, after, limit, full)
 	if err != nil {
 		return nil, fmt.Errorf("find users who were not seen: %w", err)
 	}
@@ -192,7 +193,8 @@ func (s *Store) SetFate(ctx context.Context, tx pgx.Tx, r Run, kind lockstep.Dri
 }
 
 // Settle looks at the links of findings whose repair was queued, and returns how
-// many still wait. Give up says that whatever waits is left.
+// many still wait, those of users whose profile was put right among them. Give
+// up says that whatever waits is left.
 func (s *Store) Settle(ctx context.Context, r Run, giveUp bool) (waiting int, err error) {
 	err = s.pool.QueryRow(ctx, `
 		with settled as (
@@ -208,8 +210,11 @@ func (s *Store) Settle(ctx context.Context, r Run, giveUp bool) (waiting int, er
 		    and ($2 or l.clerk_user_id is null or l.applied = l.desired or l.status = 'failed')
 		  returning 1
 		)
-		select count(*) filter (where outcome = 'queued') - (select count(*) from settled) from lockstep.reconcile_findings where run_id = $1`,
-		r.ID, giveUp).Scan(&waiting)
+		select count(*) filter (where f.outcome = 'queued') - (select count(*) from settled)
+		       + case when $2 then 0 else (select count(*) from lockstep.reconcile_findings p join lockstep.customer_links l on l.clerk_user_id = p.clerk_user_id
+		          where p.run_id = $1 and p.target = '' and p.outcome = 'repaired' and l.target = any($3::text[]) and l.applied < l.desired and l.status <> 'failed') end
+		  from lockstep.reconcile_findings f where f.run_id = $1`,
+		r.ID, giveUp, r.Spec.Targets).Scan(&waiting)
 	if err != nil {
 		return 0, fmt.Errorf("settle findings: %w", err)
 	}
@@ -242,8 +247,8 @@ func (s *Store) DriftCounts(ctx context.Context, runID int64) ([]DriftCount, err
 	return counts, nil
 }
 
-// LeftFindings names at most limit findings that nobody could repair.
-func (s *Store) LeftFindings(ctx context.Context, runID int64, limit int) ([]Finding, error) {
+// OpenFindings names at most limit findings that are not repaired.
+func (s *Store) OpenFindings(ctx context.Context, runID int64, limit int) ([]Finding, error) {
 	rows, err := s.pool.Query(ctx, `select target, kind, clerk_user_id, customer_id, outcome, reason from lockstep.reconcile_findings
 		where run_id = $1 and outcome <> 'repaired' order by target, step, kind, clerk_user_id limit $2`, runID, limit)
 	if err != nil {

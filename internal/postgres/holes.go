@@ -53,16 +53,20 @@ func holesSQL(kind lockstep.Drift) (sql string, timed bool) {
 		alive = `join public.profiles p on p.id = l.clerk_user_id and p.deleted_at is null `
 		where = `where l.target = $1 and l.clerk_user_id > $2 and `
 		rest  = ` order by l.clerk_user_id limit $3`
+
+		// Users whose change is accepted and not handed to the targets yet.
+		underWay = `(select jsonb_array_elements_text(j.args -> 'users') from lockstep.river_job j
+			where j.kind = 'dispatch' and j.state in ('available', 'pending', 'retryable', 'running', 'scheduled'))`
 	)
 	switch kind {
 	case lockstep.DriftLinkMissing:
 		return users + `where p.id > $2 and p.deleted_at is null and p.` + managed + `
 			and not exists (select from lockstep.customer_links l where l.clerk_user_id = p.id and l.target = $1)
-			order by p.id limit $3`, false
+			and p.id not in ` + underWay + ` order by p.id limit $3`, false
 	case lockstep.DriftLinkStale:
 		return links + alive + where + `l.applied = l.desired and (
 			l.status = 'linked' and p.updated_at > coalesce(l.last_seen_at, '-infinity') and p.updated_at > $4
-			or l.status in ('pending', 'released'))` + rest, true
+			or l.status in ('pending', 'released')) and l.clerk_user_id not in ` + underWay + rest, true
 	case lockstep.DriftLinkFailed:
 		return links + alive + where + `l.status = 'failed' and l.updated_at < $4` + rest, true
 	case lockstep.DriftLinkPending:

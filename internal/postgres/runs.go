@@ -237,6 +237,20 @@ func (s *Store) SaveStep(ctx context.Context, tx pgx.Tx, r Run, t RunStep) error
 	return nil
 }
 
+// ReadRun reads what a run was asked and what became of it; ErrNoRun if it is
+// not there.
+func (s *Store) ReadRun(ctx context.Context, id int64, deep, dryRun *bool, state, reason *string, started, finished *time.Time) error {
+	err := s.pool.QueryRow(ctx, `select deep, dry_run, state, reason, started_at, finished_at from lockstep.reconcile_runs where id = $1`, id).
+		Scan(deep, dryRun, state, reason, started, orZero(finished))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ErrNoRun
+	}
+	if err != nil {
+		return fmt.Errorf("read run: %w", err)
+	}
+	return nil
+}
+
 // DatabaseTime is the clock that all rows are stamped by.
 func (s *Store) DatabaseTime(ctx context.Context) (t time.Time, err error) {
 	if err = s.pool.QueryRow(ctx, `select clock_timestamp()`).Scan(&t); err != nil {
@@ -244,4 +258,3 @@ func (s *Store) DatabaseTime(ctx context.Context) (t time.Time, err error) {
 	}
 	return t, nil
 }
-
