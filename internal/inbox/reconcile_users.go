@@ -33,7 +33,7 @@ func (r *reconciling) walkUsers(ctx context.Context, step *postgres.RunStep) err
 		if err != nil || equal {
 			return err
 		}
-		at = usersCursor{Full: true, Newest: at.Newest}
+		at, step.LookedAt = usersCursor{Full: true, Newest: at.Newest}, 0
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

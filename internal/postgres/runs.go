@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -57,12 +58,13 @@ const (
 
 // RunningError says that a run of the kind is under way elsewhere.
 type RunningError struct {
-	ID    int64
-	Until time.Duration // when its lease ends, unless it is renewed
+	ID     int64
+	Holder string        // host and process id
+	Until  time.Duration // when its lease ends, unless it is renewed
 }
 
 func (e *RunningError) Error() string {
-	return fmt.Sprintf("reconcile run %d is under way on another node: wait for it", e.ID)
+	return fmt.Sprintf("reconcile run %d is under way in process %s: wait for it", e.ID, e.Holder)
 }
 
 // OpenRun begins a run under a lease, or takes over one that was left behind
@@ -125,25 +127,35 @@ func (a RunSpec) same(b RunSpec) bool {
 func (s *Store) leftBehind(ctx context.Context, tx pgx.Tx, deep bool) (*Run, error) {
 	r := Run{Resumed: true}
 	var left time.Duration
-	err := tx.QueryRow(ctx, `select id, deep, dry_run, full_walk, targets, settings::text, started_at, lease,
+	var holder string
+	err := tx.QueryRow(ctx, `select holder, id, deep, dry_run, full_walk, targets, settings::text, started_at, lease,
 		greatest(coalesce(lease_until - now(), interval '0'), interval '0')
 		from lockstep.reconcile_runs where state = 'running' and deep = $1`, deep).Scan(
-		&r.ID, &r.Spec.Deep, &r.Spec.DryRun, &r.Spec.Full, &r.Spec.Targets, &r.Spec.Settings, &r.Started, &r.lease, &left)
+		&holder, &r.ID, &r.Spec.Deep, &r.Spec.DryRun, &r.Spec.Full, &r.Spec.Targets, &r.Spec.Settings, &r.Started, &r.lease, &left)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("read run: %w", err)
 	case left > 0:
-		return nil, &RunningError{r.ID, left}
+		return nil, &RunningError{r.ID, holder, left}
 	}
 	return &r, nil
 }
 
+// holder names this process, for people.
+func holder() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	return fmt.Sprintf("%s:%d", host, os.Getpid())
+}
+
 func (s *Store) takeOver(ctx context.Context, tx pgx.Tx, r *Run, lease time.Duration) error {
 	r.leaseFor = lease
-	err := tx.QueryRow(ctx, `update lockstep.reconcile_runs set lease = lease + 1, lease_until = now() + $2::interval where id = $1 returning lease`,
-		r.ID, lease).Scan(&r.lease)
+	err := tx.QueryRow(ctx, `update lockstep.reconcile_runs set lease = lease + 1, lease_until = now() + $2::interval, holder = $3 where id = $1 returning lease`,
+		r.ID, lease, holder()).Scan(&r.lease)
 	if err != nil {
 		return fmt.Errorf("take over run: %w", err)
 	}
@@ -155,9 +167,9 @@ func (s *Store) begin(ctx context.Context, tx pgx.Tx, spec RunSpec, lease time.D
 	if spec.Settings == nil {
 		r.Spec.Settings = json.RawMessage("{}")
 	}
-	err := tx.QueryRow(ctx, `insert into lockstep.reconcile_runs (deep, dry_run, full_walk, targets, settings, lease, lease_until)
-		values ($1, $2, $3, $4, $5::jsonb, 1, now() + $6::interval) returning id, started_at`,
-		spec.Deep, spec.DryRun, spec.Full, spec.Targets, string(r.Spec.Settings), lease).Scan(&r.ID, &r.Started)
+	err := tx.QueryRow(ctx, `insert into lockstep.reconcile_runs (deep, dry_run, full_walk, targets, settings, lease, lease_until, holder)
+		values ($1, $2, $3, $4, $5::jsonb, 1, now() + $6::interval, $7) returning id, started_at`,
+		spec.Deep, spec.DryRun, spec.Full, spec.Targets, string(r.Spec.Settings), lease, holder()).Scan(&r.ID, &r.Started)
 	if err != nil {
 		return r, fmt.Errorf("begin run: %w", err)
 	}

@@ -22,12 +22,15 @@ create table lockstep.reconcile_runs (
   reason      text not null default '',
   lease       bigint not null default 0,
   lease_until timestamptz,
+  holder      text not null default '',
   started_at  timestamptz not null default now(),
   finished_at timestamptz
 );
 create unique index reconcile_runs_one on lockstep.reconcile_runs (deep) where state = 'running';
 comment on table lockstep.reconcile_runs is 'Reconcile runs: at most one of a kind at a time, under a lease that another node takes over when it ends.';
 comment on column lockstep.reconcile_runs.lease is 'Who works on the run, as a fencing number; it ends at lease_until even if the node was killed.';
+
+comment on column lockstep.reconcile_runs.holder is 'The process that has, or had, the lease: host and process id.';
 
 create table lockstep.reconcile_steps (
   run_id    bigint not null references lockstep.reconcile_runs (id) on delete cascade,
