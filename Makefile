@@ -5,7 +5,7 @@ GO    ?= go
 RACE  ?= -race
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint build postgres nginx
+.PHONY: help demo test soak bench lint build postgres nginx
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -17,6 +17,9 @@ test: postgres nginx ## run every test
 	$(GO) vet ./...
 	$(GO) test $(RACE) -timeout 20m ./...
 	cd internal/compat && $(GO) vet ./... && $(GO) test $(RACE) ./...
+
+soak: postgres ## reconcile 5,000 users who were harmed in every way (LOCKSTEP_SOAK_USERS=N)
+	LOCKSTEP_SOAK_USERS=$${LOCKSTEP_SOAK_USERS:-5000} $(GO) test $(RACE) -timeout 60m -count 1 -v -run '^TestReconcile$$' ./app
 
 bench: postgres ## measure, in ratios: accepting webhooks, time to the customer
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/bench

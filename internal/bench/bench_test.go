@@ -3,7 +3,9 @@
 //
 //   - webhooks accepted per second over loopback HTTP, as a share of the rows
 //     that pgbench inserts in the same server, for one target and for twenty;
-//   - the time from a webhook's 2xx to the customer in Medusa's table.
+//   - the time from a webhook's 2xx to the customer in Medusa's table;
+//   - backfilling Clerk's users, as a share of a bare COPY of the same rows;
+//   - a shallow reconcile run, as a multiple of counting the profiles.
 //
 // The server is a process of its own, as `lockstep serve` is, so that its
 // memory and processor time are its own. Client, server and database share the
@@ -35,7 +37,11 @@ const medusaSchema = "medusa"
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(roleVariable); role != "" {
-		if err := serveChild(role); err != nil {
+		child := func() error { return serveChild(role) }
+		if role == backfillRole {
+			child = backfillChild
+		}
+		if err := child(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

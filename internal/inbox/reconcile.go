@@ -107,7 +107,7 @@ func (in *Inbox) openRun(ctx context.Context, users Directory, o ReconcileOption
 
 // spec lays out the steps of a run.
 func (in *Inbox) spec(ctx context.Context, o ReconcileOptions) (s postgres.RunSpec, err error) {
-	s = postgres.RunSpec{Deep: o.Deep, DryRun: o.DryRun, Full: o.Full, Targets: in.names}
+	s = postgres.RunSpec{Deep: o.Deep, DryRun: o.DryRun, Full: o.Full, Targets: append([]string{}, in.names...)}
 	if s.Settings, err = json.Marshal(o.Allow); err != nil {
 		return s, err
 	}

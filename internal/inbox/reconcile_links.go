@@ -16,8 +16,11 @@ import (
 type linksCursor struct {
 	Kind  lockstep.Drift `json:"kind"` // empty: at the beginning
 	After string         `json:"after"`
-	Skip  bool           `json:"skip"` // a survey told that nothing is missing
 	Since time.Time      `json:"since"`
+
+	// What a survey told.
+	Complete  bool `json:"complete"`
+	Unchanged bool `json:"unchanged"`
 }
 
 // shallowCheckpoint is when the last shallow run began that came to its end.
@@ -36,7 +39,7 @@ func (r *reconciling) walkLinks(ctx context.Context, step *postgres.RunStep) err
 		}
 		at.Kind = kinds[0]
 	}
-	if at.Skip {
+	if at.Complete {
 		kinds = slices.DeleteFunc(kinds, func(k lockstep.Drift) bool { return k == lockstep.DriftLinkMissing })
 	}
 	for _, kind := range kinds[max(0, slices.Index(kinds, at.Kind)):] {
@@ -62,10 +65,7 @@ func (r *reconciling) surveyLinks(ctx context.Context, step *postgres.RunStep, a
 	if err := r.surveyOnce(ctx); err != nil {
 		return err
 	}
-	at.Skip, at.Since = r.survey.Complete, r.since
-	if !r.survey.Changed {
-		at.Since = r.run.Started // nothing changed since
-	}
+	at.Complete, at.Unchanged, at.Since = r.survey.Complete, !r.survey.Changed, r.since
 	step.LookedAt = int64(r.survey.Profiles)
 	return nil
 }
@@ -111,14 +111,14 @@ func (r *reconciling) rememberShallow(ctx context.Context) error {
 }
 
 func (r *reconciling) linksPage(ctx context.Context, step *postgres.RunStep, at *linksCursor, last bool) (more bool, err error) {
-	since := at.Since
+	search := postgres.Search{Kind: at.Kind, Target: step.Target, After: at.After, Limit: bulkPage, Since: at.Since, Unchanged: at.Unchanged}
 	if at.Kind == lockstep.DriftLinkFailed {
-		if since = time.Now(); !r.run.Spec.Deep {
-			since = since.Add(-failedLongAgo)
+		if search.Since = r.run.Started; !r.run.Spec.Deep {
+			search.Since = r.run.Started.Add(-failedLongAgo)
 		}
 	}
 	err = r.page(ctx, step, func(tx pgx.Tx, next *postgres.RunStep) error {
-		holes, err := r.store.Holes(ctx, tx, at.Kind, step.Target, at.After, bulkPage, since)
+		holes, err := r.store.Holes(ctx, tx, search)
 		if err != nil {
 			return err
 		}

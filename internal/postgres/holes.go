@@ -44,63 +44,79 @@ func (s *Store) Survey(ctx context.Context, targets []string, since time.Time) (
 // pendingTooLong is when a change that waits counts as drift.
 const pendingTooLong = "15 minutes"
 
-// holesSQL finds the users of one kind of drift, after a user and in the order
-// of the ids. $1 target, $2 after, $3 limit, $4 a time that some of them need.
-func holesSQL(kind lockstep.Drift) (sql string, timed bool) {
-	const (
-		users = `select p.id, '' from public.profiles p `
-		links = `select l.clerk_user_id, coalesce(l.customer_id, '') from lockstep.customer_links l `
-		alive = `join public.profiles p on p.id = l.clerk_user_id and p.deleted_at is null `
-		where = `where l.target = $1 and l.clerk_user_id > $2 and `
-		rest  = ` order by l.clerk_user_id limit $3`
+// Search says which links to look for.
+type Search struct {
+	Kind   lockstep.Drift
+	Target string
+	After  string // the user to begin after, in the order of the ids
+	Limit  int
 
-		// Users whose change is accepted and not handed to the targets yet.
-		underWay = `(select jsonb_array_elements_text(j.args -> 'users') from lockstep.river_job j
-			where j.kind = 'dispatch' and j.state in ('available', 'pending', 'retryable', 'running', 'scheduled'))`
-	)
-	switch kind {
-	case lockstep.DriftLinkMissing:
-		return users + `where p.id > $2 and p.deleted_at is null and p.` + managed + `
-			and not exists (select from lockstep.customer_links l where l.clerk_user_id = p.id and l.target = $1)
-			and p.id not in ` + underWay + ` order by p.id limit $3`, false
-	case lockstep.DriftLinkStale:
-		return links + alive + where + `l.applied = l.desired and (
-			l.status = 'linked' and p.updated_at > coalesce(l.last_seen_at, '-infinity') and p.updated_at > $4
-			or l.status in ('pending', 'released')) and l.clerk_user_id not in ` + underWay + rest, true
-	case lockstep.DriftLinkFailed:
-		return links + alive + where + `l.status = 'failed' and l.updated_at < $4` + rest, true
-	case lockstep.DriftLinkPending:
-		return links + where + `l.applied < l.desired and l.status <> 'failed'
-			and coalesce(l.queued_at, l.updated_at) < now() - interval '` + pendingTooLong + `'` + rest, false
-	case lockstep.DriftLinkUnreleased:
-		return links + `join public.profiles p on p.id = l.clerk_user_id and p.deleted_at is not null ` + where + `
-			l.applied = l.desired and l.status <> 'released'` + rest, false
-	case lockstep.DriftConflict:
-		return links + alive + where + `l.applied = l.desired and l.status = 'conflict'` + rest, false
-	}
-	return "", false
+	// Since narrows DriftLinkStale to profiles that changed since; Unchanged says
+	// that none did. DriftLinkFailed takes Since for when a link must have failed
+	// before.
+	Since     time.Time
+	Unchanged bool
 }
 
 // Hole is a user who is not in step, as far as the tables tell.
 type Hole struct{ UserID, CustomerID string }
 
-// Holes returns at most limit users with a kind of drift to a target, those
-// whose id is greater than after, in order. Since is for DriftLinkStale:
-// profiles unchanged since then are left out; DriftLinkFailed takes it for the
-// time before which a link must have failed.
-func (s *Store) Holes(ctx context.Context, tx pgx.Tx, kind lockstep.Drift, target, after string, limit int, since time.Time) ([]Hole, error) {
-	sql, timed := holesSQL(kind)
-	args := []any{target, after, limit}
+// underWay are users whose change is accepted and not handed to the targets yet.
+const underWay = `(select jsonb_array_elements_text(j.args -> 'users') from lockstep.river_job j
+	where j.kind = 'dispatch' and j.state in ('available', 'pending', 'retryable', 'running', 'scheduled'))`
+
+// Parts of the statements below: $1 target, $2 after, $3 limit, $4 since.
+const (
+	holeLinks = `select l.clerk_user_id, coalesce(l.customer_id, '') from lockstep.customer_links l `
+	holeAlive = `join public.profiles p on p.id = l.clerk_user_id and p.deleted_at is null `
+	holeWhere = `where l.target = $1 and l.clerk_user_id > $2 and `
+	holeOrder = ` order by l.clerk_user_id limit $3`
+	untried   = holeLinks + holeAlive + holeWhere + `l.status = 'pending' and l.applied = l.desired and l.clerk_user_id not in ` + underWay
+)
+
+// sql is the statement that finds a kind, and whether it asks for Since.
+func (s Search) sql() (sql string, timed bool) {
+	switch s.Kind {
+	case lockstep.DriftLinkMissing:
+		return `select p.id, '' from public.profiles p where p.id > $2 and p.deleted_at is null and p.` + managed + `
+			and not exists (select from lockstep.customer_links l where l.clerk_user_id = p.id and l.target = $1)
+			and p.id not in ` + underWay + ` order by p.id limit $3`, false
+	case lockstep.DriftLinkStale:
+		if s.Unchanged {
+			return untried + holeOrder, false
+		}
+		return `select * from (` + untried + ` union all ` + holeLinks + holeAlive + holeWhere + `l.applied = l.desired and p.updated_at > $4
+			and (l.status = 'linked' and p.updated_at > coalesce(l.last_seen_at, '-infinity') or l.status = 'released')
+			and l.clerk_user_id not in ` + underWay + `) l order by 1 limit $3`, true
+	case lockstep.DriftLinkFailed:
+		return holeLinks + holeAlive + holeWhere + `l.status = 'failed' and l.updated_at < $4` + holeOrder, true
+	case lockstep.DriftLinkPending:
+		return holeLinks + holeWhere + `l.applied < l.desired and l.status <> 'failed'
+			and coalesce(l.queued_at, l.updated_at) < now() - interval '` + pendingTooLong + `'` + holeOrder, false
+	case lockstep.DriftLinkUnreleased:
+		return holeLinks + `join public.profiles p on p.id = l.clerk_user_id and p.deleted_at is not null ` + holeWhere + `
+			l.applied = l.desired and l.status <> 'released'` + holeOrder, false
+	case lockstep.DriftConflict:
+		return holeLinks + holeAlive + holeWhere + `l.applied = l.desired and l.status = 'conflict'` + holeOrder, false
+	}
+	return "", false
+}
+
+// Holes returns at most Limit users with a kind of drift, in the order of their
+// ids.
+func (s *Store) Holes(ctx context.Context, tx pgx.Tx, search Search) ([]Hole, error) {
+	sql, timed := search.sql()
+	args := []any{search.Target, search.After, search.Limit}
 	if timed {
-		args = append(args, since)
+		args = append(args, search.Since)
 	}
 	rows, err := tx.Query(ctx, sql, args...)
 	if err != nil {
-		return nil, fmt.Errorf("find %s: %w", kind, err)
+		return nil, fmt.Errorf("find %s: %w", search.Kind, err)
 	}
 	holes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Hole])
 	if err != nil {
-		return nil, fmt.Errorf("find %s: %w", kind, err)
+		return nil, fmt.Errorf("find %s: %w", search.Kind, err)
 	}
 	return holes, nil
 }
