@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/lockstephq/lockstep"
@@ -377,4 +378,36 @@ func TestReconcileIsCancelled(t *testing.T) {
 		t.Errorf("the run is %s", state)
 	}
 	c.check("the next run finds", map[string]int{}, counts(c.reconcile(app.ReconcileOptions{Deep: true}), found))
+}
+
+// serve makes shallow runs by itself.
+func TestServeReconcilesByItself(t *testing.T) {
+	t.Parallel()
+	w := newWorldWith(t, setup{env: map[string]string{"LOCKSTEP_RECONCILE_SHALLOW": "1s"}})
+	u := w.create("Ada")
+	w.eventually("linked", isLinked, u.ID)
+	_, err := w.pool.Exec(t.Context(), `delete from lockstep.customer_links`)
+	must(t, err)
+	w.eventually("found and linked again", isLinked, u.ID)
+	w.eventually("the report says so", `select count(*) > 0 from lockstep.reconcile_findings where kind = 'link-missing' and clerk_user_id = $1`, u.ID)
+}
+
+func TestReconcileSettings(t *testing.T) {
+	t.Parallel()
+	got, err := load(t, nil, "", app.NeedWeb)
+	must(t, err)
+	if got.Reconcile.Shallow != 5*time.Minute || got.Reconcile.Deep == nil || got.Reconcile.MaxDeletions != 0 {
+		t.Errorf("defaults: %+v", got.Reconcile)
+	}
+	got, err = load(t, map[string]string{"LOCKSTEP_RECONCILE_SHALLOW": "off", "LOCKSTEP_RECONCILE_DEEP": "off", "LOCKSTEP_RECONCILE_MAX_DELETIONS": "7"}, "", app.NeedWeb)
+	must(t, err)
+	if got.Reconcile != (app.ReconcileConfig{MaxDeletions: 7}) {
+		t.Errorf("off: %+v", got.Reconcile)
+	}
+	for name, value := range map[string]string{"LOCKSTEP_RECONCILE_SHALLOW": "often " + canary, "LOCKSTEP_RECONCILE_DEEP": canary, "LOCKSTEP_RECONCILE_MAX_DELETIONS": "-1"} {
+		_, err := load(t, map[string]string{name: value}, "", app.NeedWeb)
+		if err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), canary) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
