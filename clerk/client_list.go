@@ -66,8 +66,9 @@ func (c *Client) ListUsers(ctx context.Context, from Cursor) (users []lockstep.U
 // ListChanged reads a page of users, those that changed last first; more is false
 // after the last page. Clerk can filter by many things, not by updated_at: whoever
 // looks for what is new reads pages until they are old. A user who changes
-// meanwhile moves to the front, so nobody is missed, though some come twice;
-// pages overlap for those who are deleted meanwhile.
+// meanwhile moves to the front, and may be missed: the next walk sees the change,
+// if it goes back to what was newest when this one began. Others come twice; pages
+// overlap for those who are deleted meanwhile.
 func (c *Client) ListChanged(ctx context.Context, page int) (users []lockstep.User, more bool, err error) {
 	query := url.Values{"order_by": {"-updated_at"}, "limit": {strconv.Itoa(pageSize)}, "offset": {strconv.Itoa(page * (pageSize - overlap))}}
 	wire, err := get[[]wireUser](ctx, c, "/v1/users", query)
