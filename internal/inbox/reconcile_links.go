@@ -141,6 +141,9 @@ func (r *reconciling) linksPage(ctx context.Context, step *postgres.RunStep, at 
 }
 
 func (r *reconciling) repairHoles(ctx context.Context, tx pgx.Tx, step postgres.RunStep, kind lockstep.Drift, holes []postgres.Hole) error {
+	if len(holes) == 0 {
+		return nil
+	}
 	users := make([]string, len(holes))
 	for i, h := range holes {
 		users[i] = h.UserID

@@ -27,12 +27,14 @@ type Survey struct {
 // missing are the same; the hashes catch as many strays as there are holes.
 func (s *Store) Survey(ctx context.Context, targets []string, since time.Time) (v Survey, err error) {
 	var profileSum, linkSum int64
-	var batch pgx.Batch
+	var batch pgx.Batch // one transaction
+	batch.Queue(`select set_config('jit', 'off', true)`)
 	batch.Queue(`select count(*), coalesce(sum(hashtext(id)), 0), count(*) filter (where updated_at > $1) > 0
 		from public.profiles where `+managed, since)
 	batch.Queue(`select count(*), coalesce(sum(hashtext(clerk_user_id)), 0) from lockstep.customer_links where target = any($1::text[])`, targets)
 	results := s.pool.SendBatch(ctx, &batch)
-	err = errors.Join(results.QueryRow().Scan(&v.Profiles, &profileSum, &v.Changed), results.QueryRow().Scan(&v.Links, &linkSum), results.Close())
+	_, err = results.Exec()
+	err = errors.Join(err, results.QueryRow().Scan(&v.Profiles, &profileSum, &v.Changed), results.QueryRow().Scan(&v.Links, &linkSum), results.Close())
 	if err != nil {
 		return v, fmt.Errorf("survey: %w", err)
 	}
@@ -40,9 +42,6 @@ func (s *Store) Survey(ctx context.Context, targets []string, since time.Time) (
 	v.Complete = v.Links == n*v.Profiles && linkSum == int64(n)*profileSum
 	return v, nil
 }
-
-// pendingTooLong is when a change that waits counts as drift.
-const pendingTooLong = "15 minutes"
 
 // Search says which links to look for.
 type Search struct {
@@ -91,16 +90,28 @@ func (s Search) sql() (sql string, timed bool) {
 	case lockstep.DriftLinkFailed:
 		return holeLinks + holeAlive + holeWhere + `l.status = 'failed' and l.updated_at < $4` + holeOrder, true
 	case lockstep.DriftLinkPending:
-		return holeLinks + holeWhere + `l.applied < l.desired and l.status <> 'failed'
-			and coalesce(l.queued_at, l.updated_at) < now() - interval '` + pendingTooLong + `'` + holeOrder, false
+		// Materialized, or the planner takes a third of all links for pending, and
+		// reads them all in the order of the ids.
+		return `with l as materialized (
+			  select l.clerk_user_id, l.customer_id from lockstep.customer_links l
+			   where l.target = $1 and l.applied < l.desired and l.status <> 'failed' and l.clerk_user_id > $2
+			     and not exists (select from lockstep.targets t where t.target = $1 and t.paused_at is not null)
+			     and coalesce(l.queued_at, l.updated_at) < now() - case when l.queued_bulk then interval '1 day' else interval '15 minutes' end)
+			select l.clerk_user_id, coalesce(l.customer_id, '') from l` + holeOrder, false
 	case lockstep.DriftLinkUnreleased:
-		return holeLinks + `join public.profiles p on p.id = l.clerk_user_id and p.deleted_at is not null ` + holeWhere + `
-			l.applied = l.desired and l.status <> 'released'` + holeOrder, false
+		return `select p.id, l.customer_id from public.profiles p cross join lateral (
+			  select coalesce(l.customer_id, '') as customer_id from lockstep.customer_links l
+			   where l.clerk_user_id = p.id and l.target = $1 and l.applied = l.desired and l.status <> 'released' offset 0) l
+			where p.deleted_at is not null and p.id > $2 order by p.id limit $3`, false
 	case lockstep.DriftConflict:
 		return holeLinks + holeAlive + holeWhere + `l.applied = l.desired and l.status = 'conflict'` + holeOrder, false
 	}
 	return "", false
 }
+
+// plainPlans keeps PostgreSQL, until the transaction ends, from compiling the
+// statement and starting workers for it, which takes longer than it does.
+const plainPlans = `select set_config('jit', 'off', true), set_config('max_parallel_workers_per_gather', '0', true)`
 
 // Holes returns at most Limit users with a kind of drift, in the order of their
 // ids.
@@ -109,6 +120,9 @@ func (s *Store) Holes(ctx context.Context, tx pgx.Tx, search Search) ([]Hole, er
 	args := []any{search.Target, search.After, search.Limit}
 	if timed {
 		args = append(args, search.Since)
+	}
+	if _, err := tx.Exec(ctx, plainPlans); err != nil {
+		return nil, fmt.Errorf("find %s: %w", search.Kind, err)
 	}
 	rows, err := tx.Query(ctx, sql, args...)
 	if err != nil {

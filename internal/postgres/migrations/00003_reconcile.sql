@@ -5,8 +5,8 @@
 
 alter table lockstep.customer_links add column queued_bulk boolean not null default false;
 comment on column lockstep.customer_links.queued_bulk is 'The live job is one of backfill or reconciling: a live change makes another, which goes first.';
-create index customer_links_failed on lockstep.customer_links (target, updated_at) where status = 'failed';
-create index customer_links_untried on lockstep.customer_links (target) where status = 'pending' and applied = desired;
+create index customer_links_failed on lockstep.customer_links (target, clerk_user_id) where status = 'failed';
+create index customer_links_untried on lockstep.customer_links (target, clerk_user_id) where status = 'pending' and applied = desired;
 
 create index if not exists profiles_deleted on public.profiles (id) where deleted_at is not null;
 
