@@ -366,6 +366,23 @@ func TestReconcileSaysWhatItDidNotSee(t *testing.T) {
 	}
 }
 
+// An outage of Clerk's stops the walk through its users, and not the rest; and
+// nobody counts as deleted because of it.
+func TestReconcileWithoutClerk(t *testing.T) {
+	t.Parallel()
+	c := newCity(t, 5)
+	must(t, c.clerk.DeleteUser(c.ids[0]))
+	must(t, c.fakes[0].Delete(t.Context(), c.customer("north", c.ids[1])))
+	must(t, c.clerk.Faults.Set(emulator.Rule{Route: "GET /v1/users", Rate: 1, Fault: emulator.Fault{Action: emulator.ActionRefuse, Status: 401}}))
+	r := c.reconcile(app.ReconcileOptions{Deep: true})
+	c.check("without Clerk", map[string]int{"north customer-gone": 1}, counts(r, found))
+	if r.Steps[0].Walked || r.Steps[1].Walked || r.Clean() {
+		t.Errorf("%+v", r.Steps)
+	}
+	must(t, c.clerk.Faults.Set())
+	c.check("with Clerk", map[string]int{" user-deleted": 1}, counts(c.reconcile(app.ReconcileOptions{Deep: true}), found))
+}
+
 func TestReconcileIsCancelled(t *testing.T) {
 	t.Parallel()
 	c := newCity(t, 5)

@@ -192,7 +192,11 @@ func (r *reconciling) walkAll(ctx context.Context) error {
 		if step.State != postgres.StepTodo {
 			continue
 		}
-		if err := r.take(ctx, &step); err != nil {
+		err := r.take(ctx, &step)
+		if failed, ok := errors.AsType[*directoryError](err); ok {
+			err = r.unlessStopped(ctx, &step, failed.error)
+		}
+		if err != nil {
 			return fmt.Errorf("%s %s: %w", step.Name, step.Target, postgres.Redact(err))
 		}
 	}
@@ -345,7 +349,7 @@ func (r *reconciling) remember(ctx context.Context, steps []postgres.RunStep) er
 		return r.rememberShallow(ctx)
 	}
 	all, err := r.store.Steps(ctx, r.run.ID)
-	if err != nil {
+	if err != nil || all[0].State != postgres.StepDone {
 		return err
 	}
 	var at usersCursor

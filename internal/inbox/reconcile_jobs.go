@@ -23,6 +23,7 @@ const (
 	deepQueue      = "reconcile_deep" // of nodes that may ask Clerk
 
 	runTimeout = 12 * time.Hour // then another node goes on
+	staleJob   = time.Hour      // a run that nobody could make in time is made at the next
 )
 
 // reconcileArgs asks for a run, or for going on with a deep one.
@@ -52,6 +53,9 @@ type reconcileWorker struct {
 func (w *reconcileWorker) Timeout(*river.Job[reconcileArgs]) time.Duration { return runTimeout }
 
 func (w *reconcileWorker) Work(ctx context.Context, job *river.Job[reconcileArgs]) error {
+	if !job.Args.Resume && time.Since(job.CreatedAt) > staleJob {
+		return nil
+	}
 	o := ReconcileOptions{Deep: job.Args.Deep, Resume: job.Args.Resume, NoWait: !job.Args.Deep, stop: w.in.stopping}
 	report, err := w.in.Reconcile(ctx, w.users, o)
 	if _, busy := errors.AsType[*postgres.RunningError](err); busy || errors.Is(err, ErrNoRun) || errors.Is(err, errStopping) {

@@ -9,8 +9,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/internal/postgres"
+	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
 	"github.com/lockstephq/lockstep/targettest"
 )
@@ -251,4 +254,47 @@ func TestLiveChangeGoesBeforeBulkWork(t *testing.T) {
 		t.Error("all of the bulk work was done before the live change")
 	}
 	b.eventually("the rest follows", settled)
+}
+
+// Everything works through a pooler in transaction mode: no prepared statements.
+func TestReconcileThroughAPooler(t *testing.T) {
+	t.Parallel()
+	f := targettest.NewFake("fake")
+	db := testdb.New(t)
+	config, err := pgxpool.ParseConfig(db.URL(standin.Owner))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	in, err := NewWorker(Config{Pool: pool, JobPool: pool, Targets: []lockstep.Target{f}, PollOnly: true, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- in.Run(ctx) }()
+	users := people{user("a", 1).User, user("b", 1).User, user("c", 1).User}
+	orphan, err := f.Put(t.Context(), targettest.Record{Customer: lockstep.Customer{UserID: "user_nobody", Email: "nobody@example.test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := in.Reconcile(t.Context(), users, ReconcileOptions{Deep: true})
+	if err != nil || foundKinds(r)[" profile-missing"] != 3 || len(r.Open) != 1 || r.Open[0].CustomerID != orphan.ID {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if n := len(live(t, f)); n != 4 {
+		t.Errorf("%d users have customers, want 4", n)
+	}
+	if r, err = in.Reconcile(t.Context(), users[:2], ReconcileOptions{Deep: true, DryRun: true, Full: true}); err != nil || foundKinds(r)[" user-deleted"] != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }

@@ -39,7 +39,7 @@ func (r *reconciling) walkUsers(ctx context.Context, step *postgres.RunStep) err
 	defer cancel()
 	for p := range walk(ctx, r.users, at.List) {
 		if p.err != nil {
-			return p.err
+			return &directoryError{p.err}
 		}
 		at.List = p.next
 		if err := r.usersPage(ctx, step, p.users, at, !p.more); err != nil {
@@ -62,11 +62,20 @@ func (r *reconciling) usersPlace(ctx context.Context, step *postgres.RunStep) (a
 	}
 	at = usersCursor{Full: r.run.Spec.Full || state.Watermark.IsZero(), Since: state.Watermark.Add(-watermarkOverlap)}
 	newest, _, err := r.users.Changed(ctx, 0)
+	if err != nil {
+		return at, &directoryError{err}
+	}
 	if len(newest) > 0 {
 		at.Newest = newest[0].UpdatedAt
 	}
-	return at, err
+	return at, nil
 }
+
+// directoryError is a failure of Clerk's, after which the stores can be walked
+// all the same.
+type directoryError struct{ error }
+
+func (e *directoryError) Unwrap() error { return e.error }
 
 // walkChanged reads what changed since, and then compares the numbers: a user
 // who is gone, on either side, changed nowhere.
@@ -74,7 +83,7 @@ func (r *reconciling) walkChanged(ctx context.Context, step *postgres.RunStep, a
 	for more := true; more; {
 		var users []lockstep.User
 		if users, more, err = r.users.Changed(ctx, at.Page); err != nil {
-			return false, err
+			return false, &directoryError{err}
 		}
 		for i, u := range users {
 			if u.UpdatedAt.Before(at.Since) {
@@ -89,7 +98,7 @@ func (r *reconciling) walkChanged(ctx context.Context, step *postgres.RunStep, a
 	}
 	there, err := r.users.Count(ctx)
 	if err != nil {
-		return false, err
+		return false, &directoryError{err}
 	}
 	here, err := r.store.LiveProfiles(ctx)
 	if err != nil {
@@ -177,6 +186,9 @@ func (r *reconciling) walkAbsent(ctx context.Context, step *postgres.RunStep) er
 	if err != nil {
 		return err
 	}
+	if steps[0].State != postgres.StepDone {
+		return r.skip(ctx, step, steps[0].Reason)
+	}
 	var walked usersCursor
 	if err := json.Unmarshal([]byte(steps[0].Cursor), &walked); err != nil {
 		return fmt.Errorf("reconcile run %d: its place is damaged", r.run.ID)
@@ -213,7 +225,7 @@ func (r *reconciling) askAbsent(ctx context.Context, step *postgres.RunStep, at 
 	var there []lockstep.User
 	if len(ids) > 0 {
 		if there, err = r.users.ByID(ctx, ids); err != nil {
-			return err
+			return &directoryError{err}
 		}
 		at.After = ids[len(ids)-1]
 	}
