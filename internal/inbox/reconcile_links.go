@@ -12,6 +12,10 @@ import (
 	"github.com/lockstephq/lockstep/internal/postgres"
 )
 
+// linksPage is how many users one look at the tables finds at most: some looks
+// read all links, however few they find.
+const linksPage = 2000
+
 // linksCursor is the place of the step links.
 type linksCursor struct {
 	Kind  lockstep.Drift `json:"kind"` // empty: at the beginning
@@ -48,7 +52,7 @@ func (r *reconciling) walkLinks(ctx context.Context, step *postgres.RunStep) err
 		}
 		for more := true; more; {
 			var err error
-			if more, err = r.linksPage(ctx, step, &at, kind == kinds[len(kinds)-1]); err != nil {
+			if more, err = r.lookAtLinks(ctx, step, &at, kind == kinds[len(kinds)-1]); err != nil {
 				return err
 			}
 		}
@@ -110,8 +114,8 @@ func (r *reconciling) rememberShallow(ctx context.Context) error {
 	return r.inTx(ctx, func(tx pgx.Tx) error { return r.store.Advance(ctx, tx, shallowCheckpoint, held, string(data)) })
 }
 
-func (r *reconciling) linksPage(ctx context.Context, step *postgres.RunStep, at *linksCursor, last bool) (more bool, err error) {
-	search := postgres.Search{Kind: at.Kind, Target: step.Target, After: at.After, Limit: bulkPage, Since: at.Since, Unchanged: at.Unchanged}
+func (r *reconciling) lookAtLinks(ctx context.Context, step *postgres.RunStep, at *linksCursor, last bool) (more bool, err error) {
+	search := postgres.Search{Kind: at.Kind, Target: step.Target, After: at.After, Limit: linksPage, Since: at.Since, Unchanged: at.Unchanged}
 	if at.Kind == lockstep.DriftLinkFailed {
 		if search.Since = r.run.Started; !r.run.Spec.Deep {
 			search.Since = r.run.Started.Add(-failedLongAgo)
@@ -122,7 +126,7 @@ func (r *reconciling) linksPage(ctx context.Context, step *postgres.RunStep, at 
 		if err != nil {
 			return err
 		}
-		if more = len(holes) == bulkPage; more {
+		if more = len(holes) == linksPage; more {
 			at.After = holes[len(holes)-1].UserID
 		} else if last {
 			next.State = postgres.StepDone

@@ -77,9 +77,13 @@ const (
 func (s Search) sql() (sql string, timed bool) {
 	switch s.Kind {
 	case lockstep.DriftLinkMissing:
-		return `select p.id, '' from public.profiles p where p.id > $2 and p.deleted_at is null and p.` + managed + `
-			and not exists (select from lockstep.customer_links l where l.clerk_user_id = p.id and l.target = $1)
-			and p.id not in ` + underWay + ` order by p.id limit $3`, false
+		// The inner one needs no more than the two primary keys.
+		return `select p.id, '' from (
+			  select q.id from public.profiles q where q.id > $2 and q.` + managed + `
+			     and not exists (select from lockstep.customer_links l where l.clerk_user_id = q.id and l.target = $1)
+			   order by q.id offset 0) q
+			join public.profiles p on p.id = q.id and p.deleted_at is null
+			where p.id not in ` + underWay + ` order by q.id limit $3`, false
 	case lockstep.DriftLinkStale:
 		if s.Unchanged {
 			return untried + holeOrder, false
