@@ -169,3 +169,13 @@ func (r *reconciling) repairHoles(ctx context.Context, tx pgx.Tx, step postgres.
 	}
 	return r.repair(ctx, tx, step, found)
 }
+
+// linkKinds are the kinds that our own tables tell, in the order of looking.
+func linkKinds(deep bool) []lockstep.Drift {
+	kinds := []lockstep.Drift{lockstep.DriftLinkMissing, lockstep.DriftLinkStale, lockstep.DriftLinkFailed,
+		lockstep.DriftLinkPending, lockstep.DriftLinkUnreleased}
+	if deep {
+		kinds = append(kinds, lockstep.DriftConflict)
+	}
+	return kinds
+}
