@@ -46,6 +46,9 @@ const (
 // was not made yet, or somebody deleted it. Nothing was read or written.
 var errNoDefinition = errors.New("the metafield definition is missing")
 
+// errDenied is Shopify's answer to a field that the app may not use.
+var errDenied = errors.New("the app may not do that")
+
 // statusError classes an answer by its HTTP status alone; nil means that the
 // body tells.
 func (op operation) statusError(status int) error {
@@ -86,7 +89,7 @@ func (op operation) graphError(e graphError) error {
 	where := codeAndPath(e.Extensions.Code, e.path())
 	switch e.Extensions.Code {
 	case "ACCESS_DENIED":
-		return op.failf(lockstep.ErrRefused, "%s: %s", where, grantAdvice)
+		return op.failf(lockstep.ErrRefused, "%s: %w: %s", where, errDenied, grantAdvice)
 	case "SHOP_INACTIVE":
 		return op.failf(lockstep.ErrRefused, "%s: the shop is closed: its owner must open it again", where)
 	case "NOT_FOUND":
