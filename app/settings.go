@@ -42,6 +42,7 @@ type Need int
 const (
 	NeedDatabase Need = iota // all commands but version, emulate and demo
 	NeedWeb                  // serve, in the roles all and web
+	NeedClerk                // commands that read Clerk's users
 )
 
 // known are the settings that a file may hold; the environment has the same
@@ -105,8 +106,11 @@ func (s *settings) check(c Config, need Need) {
 	if _, err := postgres.ParseURL(c.DatabaseURL); err != nil {
 		s.wrong("DATABASE_URL", "%w: set it to your database's, such as postgres://user:password@host:5432/database", err)
 	}
-	if need == NeedWeb {
+	switch need {
+	case NeedWeb:
 		s.checkClerk(c)
+	case NeedClerk:
+		s.checkClerkAPI(c)
 	}
 	if id := c.ClerkInstanceID; id != "" && !strings.HasPrefix(id, "ins_") {
 		s.wrong("CLERK_INSTANCE_ID", "must begin with ins_: copy it from Clerk's dashboard, or leave it out to pin the first instance that sends an event")
@@ -127,15 +131,19 @@ func (s *settings) checkClerk(c Config) {
 	if _, err := newVerifier(c); err != nil {
 		s.wrong("CLERK_WEBHOOK_SECRET", "is not usable (%w): copy the signing secret (whsec_…) from Clerk's dashboard, Webhooks, your endpoint", err)
 	}
-	if _, err := newClerkClient(Config{ClerkSecretKey: c.ClerkSecretKey}); err != nil {
-		s.wrong("CLERK_SECRET_KEY", "is not usable (%w): copy the secret key (sk_…) from Clerk's dashboard, API keys", err)
-	} else if _, err := newClerkClient(c); err != nil {
-		s.wrong("CLERK_API_URL", "is not usable (%w): leave it out", err)
-	}
+	s.checkClerkAPI(c)
 	if c.ClerkIssuer == "" {
 		s.wrong("CLERK_ISSUER", "is missing: set it to the Frontend API URL of Clerk's dashboard, API keys, or set CLERK_PUBLISHABLE_KEY, which holds it")
 	} else {
 		s.checkTokens(c)
+	}
+}
+
+func (s *settings) checkClerkAPI(c Config) {
+	if _, err := newClerkClient(Config{ClerkSecretKey: c.ClerkSecretKey}); err != nil {
+		s.wrong("CLERK_SECRET_KEY", "is not usable (%w): copy the secret key (sk_…) from Clerk's dashboard, API keys", err)
+	} else if _, err := newClerkClient(c); err != nil {
+		s.wrong("CLERK_API_URL", "is not usable (%w): leave it out", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/lockstephq/lockstep/internal/inbox"
 	"github.com/lockstephq/lockstep/shopify"
 )
 
@@ -112,6 +113,6 @@ func (c ShopConfig) target(bucket shopify.Bucket, log *slog.Logger) (*shopify.Ta
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Shop, err)
 	}
-	o.Bucket, o.Log = bucket, log
+	o.Bucket, o.Bulk, o.Log = bucket, inbox.IsBulk, log
 	return shopify.New(o)
 }

@@ -27,10 +27,14 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
+	exitDrift   = 3
 )
 
 // usageError is a mistake in the command line.
 type usageError struct{ error }
+
+// driftError says that not all is as it should be, after a command that worked.
+type driftError struct{ error }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -47,6 +51,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if _, ok := errors.AsType[usageError](err); ok {
 		fmt.Fprintln(stderr, "Type `lockstep help` for the commands.")
 		return exitUsage
+	}
+	if _, ok := errors.AsType[driftError](err); ok {
+		return exitDrift
 	}
 	return exitFailure
 }
@@ -66,7 +73,7 @@ func newRoot() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(), newMigrate(), newStatus(), newSync(), newShow(), newEmulate(), newDemo(), newVersion())
+	root.AddCommand(newServe(), newMigrate(), newStatus(), newSync(), newShow(), newBackfill(), newEmulate(), newDemo(), newVersion())
 	root.InitDefaultHelpCmd()
 	checkHelp(root)
 	return root

@@ -85,6 +85,9 @@ func (w *syncWorker) Work(ctx context.Context, job *river.Job[syncArgs]) error {
 	if !ok {
 		return river.JobCancel(fmt.Errorf("target %s is no longer in the settings", key.Target))
 	}
+	if job.Priority > livePriority {
+		ctx = asBulk(ctx)
+	}
 	for range maxRounds {
 		more, err := w.in.round(ctx, target, key, func(tx pgx.Tx) error { return complete(ctx, tx, job) })
 		if err != nil {
