@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -144,7 +143,7 @@ func (b *shopBackfill) load(ctx context.Context, anew bool) (resumed bool, err e
 
 // begin starts over, keeping what next says.
 func (b *shopBackfill) begin(ctx context.Context, next shopState) (err error) {
-	next.Run = "lockstep_export_" + strings.ToLower(rand.Text()[:16])
+	next.Run = runName("export")
 	if next.Began, err = b.store.Now(ctx); err != nil {
 		return err
 	}

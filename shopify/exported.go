@@ -171,6 +171,10 @@ func (e *Exported) AdoptAll(ctx context.Context, all []Adoption) error {
 	var marked []snapshot
 	for i, a := range all {
 		s := seen[i]
+		if s != nil && s.owner() == a.Want.UserID { // by an earlier try, whose answer was lost
+			e.put(*s)
+			continue
+		}
 		if s == nil || s.owner() != "" || e.adoptable(e.customer(*s, a.Want.UserID), a) != nil {
 			continue
 		}

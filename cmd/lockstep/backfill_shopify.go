@@ -13,7 +13,7 @@ import (
 
 func newBackfillShopify() *cobra.Command {
 	var shop string
-	var restart, asJSON bool
+	var restart, push, asJSON bool
 	c := &cobra.Command{
 		Use:   "shopify",
 		Short: "Capture all customers of the shops",
@@ -23,8 +23,13 @@ meanwhile. A shop that refuses bulk operations is read page by page.
 
 Stopped at any point, the same command goes on where it was. At the end
 customers and rows are counted; if the numbers differ, it says so and exits
-with 3.`,
-		Args: exactly(0, "backfill shopify [--shop S] [--restart] [--json]"),
+with 3.
+
+With --push it goes the other way: users who have no customer in a shop get one,
+by an export, the rules that every change goes by, and an import. That is for a
+shop that is new to Lockstep; changes that come meanwhile go before it. Who needs
+more than an import can do is left to lockstep serve. It may be called again.`,
+		Args: exactly(0, "backfill shopify [--shop S] [--push] [--restart] [--json]"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			a, err := open(c, app.NeedDatabase, quiet(c))
 			if err != nil {
@@ -32,12 +37,18 @@ with 3.`,
 			}
 			defer a.Close()
 			show, end := newProgress(c.ErrOrStderr())
+			if push {
+				done, err := a.PushShopify(c.Context(), shop, show)
+				end()
+				return reportPush(c.OutOrStdout(), done, err, asJSON)
+			}
 			done, err := a.BackfillShopify(c.Context(), shop, restart, show)
 			end()
 			return reportShops(c.OutOrStdout(), done, err, asJSON)
 		},
 	}
 	c.Flags().StringVar(&shop, "shop", "", "one shop, such as acme.myshopify.com, not all of them")
+	c.Flags().BoolVar(&push, "push", false, "make a customer for each user who has none")
 	c.Flags().BoolVar(&restart, "restart", false, "begin anew, not where the last call was stopped")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
@@ -89,4 +100,27 @@ func describeShop(b app.ShopBackfilled) error {
 	}
 	return fmt.Errorf("%s: the shop has %d customers, and there are %d rows: customers were made meanwhile; type `lockstep backfill shopify --shop %s` again",
 		b.Shop, b.InShop, b.Held, b.Shop)
+}
+
+func reportPush(w io.Writer, done []app.ShopPushed, failed error, asJSON bool) error {
+	if asJSON {
+		if err := printJSON(w, done); err != nil {
+			return err
+		}
+	}
+	for _, p := range done {
+		if asJSON {
+			continue
+		}
+		if p.Users == 0 && p.Created == 0 {
+			fmt.Fprintf(w, "%s: nothing to do: no user is without a customer, or without work that is under way.\n", p.Shop)
+			continue
+		}
+		fmt.Fprintf(w, "%s: %d users had no customer: %d were made and %d adopted in %v, %d are left to lockstep serve.\n",
+			p.Shop, p.Users, p.Created, p.Adopted, p.Took.Round(time.Millisecond), p.Left)
+	}
+	if failed != nil {
+		return goesOn(failed)
+	}
+	return nil
 }
