@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,9 @@ const (
 	pushBlock = 20_000 // users in one import: some megabytes, of Shopify's hundred
 	pushPage  = 500    // users in one transaction
 )
+
+// madeInBulk is the reason of a link whose customer an import made.
+const madeInBulk = "made in bulk: no customer was the user's"
 
 // ShopPushed is what a push into a shop did.
 type ShopPushed struct {
@@ -135,18 +139,9 @@ func (p *shopPush) block(ctx context.Context, users []postgres.Unlinked) error {
 // lookAround has the shop export its customers, and keeps those that the users
 // may be.
 func (p *shopPush) lookAround(ctx context.Context, users []postgres.Unlinked) (*shopify.Exported, error) {
-	var op shopify.BulkOperation
-	err := patiently(ctx, func() (err error) { op, err = p.target.StartExport(ctx, runName("export")); return err })
-	if err == nil {
-		op, err = p.target.AwaitBulk(ctx, op.ID, func(op shopify.BulkOperation) {
-			p.progress(Progress{What: p.shop + ": Shopify exports", Done: int(op.Objects)})
-		})
-	}
-	switch {
-	case err != nil:
+	op, err := p.export(ctx)
+	if err != nil {
 		return nil, err
-	case !op.Completed():
-		return nil, fmt.Errorf("the export ended as %s %s: type `lockstep backfill shopify --push` again", op.Status, op.Code)
 	}
 	shop := p.target.Exported()
 	for _, u := range users {
@@ -159,6 +154,24 @@ func (p *shopPush) lookAround(ctx context.Context, users []postgres.Unlinked) (*
 		shop.Add(r)
 	}
 	return shop, nil
+}
+
+// export is complete, or is not to be had.
+func (p *shopPush) export(ctx context.Context) (op shopify.BulkOperation, err error) {
+	for range bulkAttempts {
+		name := runName("export")
+		if err = patiently(ctx, func() error { op, err = p.target.StartExport(ctx, name); return err }); err != nil {
+			return op, err
+		}
+		op, err = p.target.AwaitBulk(ctx, op.ID, func(op shopify.BulkOperation) {
+			p.progress(Progress{What: p.shop + ": Shopify exports", Done: int(op.Objects)})
+		})
+		if err != nil || op.Completed() {
+			return op, err
+		}
+		p.log.Warn("the export failed at Shopify", "shop", p.shop, "status", op.Status, "code", op.Code)
+	}
+	return op, fmt.Errorf("%w: its exports end as %s", shopify.ErrBulkRefused, op.Status)
 }
 
 // create imports the customers that are missing, and takes the result in.
@@ -228,12 +241,16 @@ func (p *shopPush) takeIn(ctx context.Context, shop *shopify.Exported, op shopif
 			rest[line.UserID] = true
 		}
 	}
-	linked, err := p.settle(ctx, shop, "create", "made in bulk: no customer was the user's", made)
+	linked, err := p.settle(ctx, shop, "create", madeInBulk, made)
 	if err != nil {
 		return err
 	}
 	p.done.Created += len(linked)
-	for _, user := range linked {
+	before, err := p.store.LinkedAs(ctx, p.target.Name(), madeInBulk, made) // by a call that was stopped, too
+	if err != nil {
+		return err
+	}
+	for _, user := range slices.Concat(linked, before) {
 		delete(rest, user)
 	}
 	if err := p.leave(ctx, keys(rest)); err != nil {

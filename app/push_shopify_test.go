@@ -220,6 +220,7 @@ func TestPushWithoutBulk(t *testing.T) {
 	t.Parallel()
 	for name, life := range map[string]emulator.BulkLife{
 		"refused":    {Refused: true},
+		"no export":  {Faults: []emulator.BulkFault{{Status: "FAILED"}, {Status: "EXPIRED"}, {Status: "CANCELED"}}},
 		"ends early": {Faults: []emulator.BulkFault{{Status: "FAILED", After: 1_000_000}, {Status: "FAILED", ErrorCode: "TIMEOUT", After: 20}}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -95,3 +95,18 @@ func (s *Store) Due(ctx context.Context, k Key) (due bool, err error) {
 	}
 	return due, nil
 }
+
+// LinkedAs returns those of the users who are linked for a reason, with nothing
+// outstanding.
+func (s *Store) LinkedAs(ctx context.Context, target, reason string, users []string) ([]string, error) {
+	rows, err := s.pool.Query(ctx, `select clerk_user_id from lockstep.customer_links
+		where target = $1 and clerk_user_id = any($3::text[]) and status = 'linked' and reason = $2 and applied = desired`, target, reason, list(users))
+	if err != nil {
+		return nil, fmt.Errorf("read links: %w", err)
+	}
+	linked, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("read links: %w", err)
+	}
+	return linked, nil
+}
