@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,6 +81,18 @@ func (a *App) shops(name string) (list []*shopify.Target, err error) {
 	return nil, fmt.Errorf("%s %w", name, errNoShop)
 }
 
+// errPaused is a shop that refuses everything, or was disconnected.
+var errPaused = errors.New("is paused: `lockstep status` says why")
+
+// running fails for a shop that is paused.
+func (a *App) running(ctx context.Context, t lockstep.Target) error {
+	paused, err := a.store.Paused(ctx)
+	if err == nil && slices.Contains(paused, t.Name()) {
+		err = errPaused
+	}
+	return err
+}
+
 // BackfillShopify captures the customers of a shop, or of all shops where none is
 // named, from where the last call was stopped unless anew is set. A shop that
 // fails keeps no other from its turn; the errors are joined.
@@ -105,6 +118,9 @@ func (a *App) BackfillShopify(ctx context.Context, shop string, anew bool, progr
 
 func (b *shopBackfill) run(ctx context.Context, anew bool) (r ShopBackfilled, err error) {
 	began := time.Now()
+	if err := b.running(ctx, b.target); err != nil {
+		return r, err
+	}
 	if r.Resumed, err = b.load(ctx, anew); err != nil {
 		return r, err
 	}

@@ -78,6 +78,9 @@ func (a *App) PushShopify(ctx context.Context, shop string, progress func(Progre
 func (p *shopPush) run(ctx context.Context) (err error) {
 	began := time.Now()
 	p.done.Shop = p.shop
+	if err := p.running(ctx, p.target); err != nil {
+		return err
+	}
 	if p.held, err = p.store.Checkpoint(ctx, p.checkpoint()); err != nil {
 		return err
 	}

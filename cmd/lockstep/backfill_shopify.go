@@ -31,6 +31,9 @@ shop that is new to Lockstep; changes that come meanwhile go before it. Who need
 more than an import can do is left to lockstep serve. It may be called again.`,
 		Args: exactly(0, "backfill shopify [--shop S] [--push] [--restart] [--json]"),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if push && restart {
+				return usageError{errors.New("--push and --restart do not go together: leave one out")}
+			}
 			a, err := open(c, app.NeedDatabase, quiet(c))
 			if err != nil {
 				return err
