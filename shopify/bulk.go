@@ -48,6 +48,9 @@ func (o BulkOperation) Completed() bool { return o.Status == "COMPLETED" }
 // happens with tokens of a user's session. All else may work.
 var ErrBulkRefused = errors.New("the shop refuses bulk operations")
 
+// errDenied is Shopify's answer to a field that the app may not use.
+var errDenied = errors.New("the app may not do that")
+
 const (
 	bulkBusy  = 10 * time.Second // five operations are under way: ask again
 	bulkTries = 4                // to start one, when answers are lost

@@ -46,9 +46,6 @@ const (
 // was not made yet, or somebody deleted it. Nothing was read or written.
 var errNoDefinition = errors.New("the metafield definition is missing")
 
-// errDenied is Shopify's answer to a field that the app may not use.
-var errDenied = errors.New("the app may not do that")
-
 // statusError classes an answer by its HTTP status alone; nil means that the
 // body tells.
 func (op operation) statusError(status int) error {

@@ -3,7 +3,6 @@ package shopify
 import (
 	"math"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -135,18 +134,20 @@ func TestWhatIsAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	table := operations()
+	// A backfill reads pages, which decide nothing, and sends two files within others.
+	table["page"], table["export"], table["import"] = operation{}, operation{}, operation{}
 	for _, f := range files {
 		name := strings.TrimSuffix(f.Name(), ".graphql")
-		if _, ok := table[name]; !ok && !slices.Contains([]string{"snapshot", "export", "import"}, name) {
+		if _, ok := table[name]; !ok && name != "snapshot" {
 			t.Errorf("%s is embedded and never sent", f.Name())
 		}
 	}
 	for name, op := range table {
-		if name != "check" && name != "page" && strings.Contains(op.document, "customers(") {
+		if name != "check" && strings.Contains(op.document, "customers(") {
 			t.Errorf("%s searches", name)
 		}
 		for _, word := range []string{"address1", "addressesV2", "note", "onsent", "taxExempt", "multipass"} {
-			if name != "page" && strings.Contains(op.document, word) {
+			if strings.Contains(op.document, word) {
 				t.Errorf("%s touches %q", name, word)
 			}
 		}
