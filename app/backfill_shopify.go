@@ -64,8 +64,8 @@ type shopBackfill struct {
 // errNoShop is a shop that the settings do not name.
 var errNoShop = errors.New("is not in the settings: name it by its permanent address, such as acme.myshopify.com")
 
-// shops are the targets that are shops: one, or all of them where none is named.
-func (a *App) shops(name string) (list []*shopify.Target, err error) {
+// bulkShops are the targets that are shops: one, or all of them where none is named.
+func (a *App) bulkShops(name string) (list []*shopify.Target, err error) {
 	for _, t := range a.targets {
 		shop, ok := t.(*shopify.Target)
 		if ok && (name == "" || t.Name() == "shopify:"+strings.ToLower(name)) {
@@ -100,7 +100,7 @@ func (a *App) BackfillShopify(ctx context.Context, shop string, anew bool, progr
 	if err := a.store.Ping(ctx); err != nil {
 		return nil, err
 	}
-	shops, err := a.shops(shop)
+	shops, err := a.bulkShops(shop)
 	if err != nil {
 		return nil, err
 	}

@@ -60,7 +60,7 @@ func (a *App) PushShopify(ctx context.Context, shop string, progress func(Progre
 	if err != nil {
 		return nil, err
 	}
-	shops, err := a.shops(shop)
+	shops, err := a.bulkShops(shop)
 	if err != nil {
 		return nil, err
 	}
