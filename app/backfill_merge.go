@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"slices"
@@ -71,9 +72,14 @@ func (b *shopBackfill) copyPages(ctx context.Context) error {
 // merge takes chunks in, while the next one is read: the rows of one and the place
 // to go on commit together, and no transaction waits for Shopify.
 func (b *shopBackfill) merge(ctx context.Context, chunks iter.Seq[chunk]) error {
+	asked := ctx
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	ready := make(chan chunk)
+	defer func() {
+		cancel()
+		for range ready { // the reader has ended when it is closed
+		}
+	}()
 	go func() {
 		defer close(ready)
 		for c := range chunks {
@@ -86,14 +92,14 @@ func (b *shopBackfill) merge(ctx context.Context, chunks iter.Seq[chunk]) error 
 	}()
 	for c := range ready {
 		if c.err != nil {
-			return c.err
+			return cmp.Or(asked.Err(), c.err) // a stop breaks the read off, too
 		}
 		if err := b.mergeChunk(ctx, c); err != nil {
 			return err
 		}
 		b.progress(Progress{What: b.shop, Done: b.state.Read, Total: max(b.total, b.state.Read)})
 	}
-	return ctx.Err()
+	return asked.Err()
 }
 
 func (b *shopBackfill) mergeChunk(ctx context.Context, c chunk) error {
