@@ -86,7 +86,7 @@ func (op operation) graphError(e graphError) error {
 	where := codeAndPath(e.Extensions.Code, e.path())
 	switch e.Extensions.Code {
 	case "ACCESS_DENIED":
-		return op.failf(lockstep.ErrRefused, "%s: %s", where, grantAdvice)
+		return op.failf(lockstep.ErrRefused, "%s: %w: %s", where, errDenied, grantAdvice)
 	case "SHOP_INACTIVE":
 		return op.failf(lockstep.ErrRefused, "%s: the shop is closed: its owner must open it again", where)
 	case "NOT_FOUND":

@@ -38,6 +38,10 @@ type Options struct {
 	Bucket Bucket                     // the shop's points; nil means one for this process
 	Bulk   func(context.Context) bool // tells work that leaves a reserve for live changes; nil means none does
 
+	// Wake gives a channel that a word of the bulk operation's end closes or is
+	// sent on, such as the webhook bulk_operations/finish; nil means none comes.
+	Wake func(operationID string) <-chan struct{}
+
 	HTTP     *http.Client  // nil means one of this target's own
 	Timeout  time.Duration // for one request; zero means 10 s
 	Patience time.Duration // how long a write waits for points; zero means 2 s, negative not at all
@@ -51,6 +55,7 @@ type Target struct {
 	tags      []string
 	released  string
 	client    *client
+	wake      func(string) <-chan struct{}
 	ops       map[string]operation
 	log       *slog.Logger
 
@@ -76,7 +81,7 @@ func New(o Options) (*Target, error) {
 	}
 	t := &Target{
 		name: "shopify:" + shopName(o.Shop), namespace: o.Namespace, tags: slices.Clone(o.Tags), released: released, log: log,
-		ops: operations(), defining: make(chan struct{}, 1),
+		wake: o.Wake, ops: operations(), defining: make(chan struct{}, 1),
 	}
 	t.client = &client{
 		target: t.name, url: base + "/admin/api/" + Version + "/graphql.json", http: httpClient(o.HTTP), log: log,

@@ -16,10 +16,10 @@ func newBackfill() *cobra.Command {
 		Use:   "backfill",
 		Short: "Bring in what was there before Lockstep",
 		RunE: func(_ *cobra.Command, _ []string) error {
-			return usageError{fmt.Errorf("type: lockstep backfill clerk")}
+			return usageError{fmt.Errorf("type: lockstep backfill clerk, or lockstep backfill shopify")}
 		},
 	}
-	c.AddCommand(newBackfillClerk())
+	c.AddCommand(newBackfillClerk(), newBackfillShopify())
 	return c
 }
 

@@ -50,6 +50,7 @@ func emulate(ctx context.Context, c *cobra.Command, addr, webhooks, shop string)
 	mux.Handle("/", clerk)
 	mux.Handle("/_control/shopify/", shopify)
 	mux.Handle("/{shop}/admin/", shopify)
+	mux.Handle("/{shop}/storage/", shopify)
 	url, stop, err := serveEmulator(ctx, mux, addr)
 	if err != nil {
 		return fmt.Errorf("%w: choose another --addr", err)

@@ -89,6 +89,9 @@ func (w *syncWorker) Work(ctx context.Context, job *river.Job[syncArgs]) error {
 	}
 	if job.Priority > livePriority {
 		ctx = asBulk(ctx)
+		if due, err := w.in.store.Due(ctx, key); err != nil || !due { // done by other means while it waited
+			return postgres.Redact(err)
+		}
 	}
 	for range maxRounds {
 		more, err := w.in.round(ctx, target, key, func(tx pgx.Tx) error { return complete(ctx, tx, job) })
