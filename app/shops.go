@@ -19,7 +19,7 @@ type ShopConfig struct {
 	AccessToken   string   `yaml:"access_token"`
 	ClientID      string   `yaml:"client_id"`
 	ClientSecret  string   `yaml:"client_secret"`
-	WebhookSecret string   `yaml:"webhook_secret"`
+	WebhookSecret string   `yaml:"webhook_secret"` // several, separated by commas, while one is rotated
 	APIURL        string   `yaml:"api_url"`
 	Namespace     string   `yaml:"namespace"`
 	Tags          []string `yaml:"tags"`
@@ -84,6 +84,9 @@ func (s *settings) checkShop(c ShopConfig, seen map[string]bool) {
 	seen[c.Shop] = true
 	if _, err := c.options(); err != nil {
 		s.wrong("SHOPIFY_ACCESS_TOKEN", "of %s: %w", c.Shop, err)
+	}
+	if _, err := shopVerifiers([]ShopConfig{c}); err != nil {
+		s.errs = append(s.errs, fmt.Errorf("%w: copy the app's client secret from Shopify's Dev Dashboard, or from the app's page in the shop's admin", err))
 	}
 }
 

@@ -44,6 +44,8 @@ func operations() map[string]operation {
 		{file: "check", cost: 18, first: true},
 		{file: "resolve", cost: 3 * lookupCost, first: true}, // less by lookupCost for each lookup left out
 		{file: "read", cost: lookupCost},
+		{file: "look", cost: 6, first: true},
+		{file: "look_prove", cost: 20, first: true},
 		{file: "set", cost: 14, writes: true},
 		{file: "mark", cost: 10, writes: true},
 		{file: "unmark", cost: 10, writes: true},
@@ -63,11 +65,13 @@ func operations() map[string]operation {
 	return all
 }
 
-// document is an operation's text, with the fragment it uses.
+// document is an operation's text, with the fragments it uses.
 func document(file string) string {
 	text := queryFile(file)
-	if strings.Contains(text, "...Snapshot") {
-		text += queryFile("snapshot")
+	for _, fragment := range []string{"Snapshot", "Captured"} {
+		if strings.Contains(text, "..."+fragment) {
+			text += queryFile(strings.ToLower(fragment))
+		}
 	}
 	return text
 }

@@ -18,6 +18,7 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &dispatchWorker{in: in})
 	river.AddWorker(workers, &syncWorker{in: in})
+	river.AddWorker(workers, &captureWorker{in: in})
 	river.AddWorker(workers, &upkeepWorker{in: in})
 	perTarget := c.Workers
 	if perTarget == 0 {
@@ -26,6 +27,9 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 	queues := map[string]river.QueueConfig{dispatchQueue: {MaxWorkers: 2}, upkeepQueue: {MaxWorkers: 1}}
 	for _, name := range in.names {
 		queues[queueName(name)] = river.QueueConfig{MaxWorkers: perTarget}
+		if _, ok := in.targets[name].(lockstep.Capturer); ok {
+			queues[captureQueue(name)] = river.QueueConfig{MaxWorkers: 1} // its reads are batches
+		}
 	}
 	poll := 500 * time.Millisecond // without LISTEN's help, and for jobs that come due
 	if c.PollOnly {
@@ -199,16 +203,29 @@ func outcome(c postgres.Claim, res engine.Result) postgres.Outcome {
 
 // pause stops a target that refuses everything. Its jobs wait.
 func (in *Inbox) pause(ctx context.Context, target string, cause error) error {
-	err := in.inTx(ctx, func(tx pgx.Tx) error {
-		was, err := in.store.Pause(ctx, tx, target, cause.Error())
-		if err != nil || !was {
-			return err
-		}
-		in.log.Error("target paused", "target", target, "error", cause)
-		return in.jobs.QueuePauseTx(ctx, tx, queueName(target), nil)
-	})
+	err := in.inTx(ctx, func(tx pgx.Tx) error { return in.pauseTx(ctx, tx, target, cause) })
 	if err != nil {
 		return fmt.Errorf("pause %s: %w", target, postgres.Redact(err))
+	}
+	return nil
+}
+
+func (in *Inbox) pauseTx(ctx context.Context, tx pgx.Tx, target string, cause error) error {
+	was, err := in.store.Pause(ctx, tx, target, cause.Error())
+	if err != nil || !was {
+		return err
+	}
+	in.log.Error("target paused", "target", target, "error", cause)
+	return in.eachQueue(target, func(queue string) error { return in.jobs.QueuePauseTx(ctx, tx, queue, nil) })
+}
+
+// eachQueue does something to all queues of a target; one that no process has
+// worked at yet is none.
+func (in *Inbox) eachQueue(target string, do func(queue string) error) error {
+	for _, queue := range []string{queueName(target), captureQueue(target)} {
+		if err := do(queue); err != nil && !errors.Is(err, river.ErrNotFound) {
+			return fmt.Errorf("queue %s: %w", queue, err)
+		}
 	}
 	return nil
 }
@@ -237,7 +254,11 @@ func (in *Inbox) sweep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return in.enqueue(ctx, tx, append(keys, held...))
+		lost, err := in.store.LostChanges(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return errors.Join(in.enqueueCaptures(ctx, tx, lost), in.enqueue(ctx, tx, append(keys, held...)))
 	})
 }
 
@@ -265,7 +286,7 @@ func (in *Inbox) resume(ctx context.Context, target string) error {
 			return err
 		}
 		in.log.Info("target resumed", "target", target)
-		return in.jobs.QueueResumeTx(ctx, tx, queueName(target), nil)
+		return in.eachQueue(target, func(queue string) error { return in.jobs.QueueResumeTx(ctx, tx, queue, nil) })
 	})
 }
 
