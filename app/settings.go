@@ -33,6 +33,10 @@ type Config struct {
 	MedusaMode   string // "", "database"
 	MedusaSchema string
 	Shops        []ShopConfig
+
+	// ShopifyEndpoint is where shops send their webhooks, by LOCKSTEP_PUBLIC_URL;
+	// empty: where `shopify connect` said.
+	ShopifyEndpoint string
 }
 
 // Need says which settings a command cannot do without.
@@ -47,7 +51,7 @@ const (
 // known are the settings that a file may hold; the environment has the same
 // names. Those of parts to come are accepted, so that one file serves upgrades.
 var known = []string{
-	"DATABASE_URL", "LOCKSTEP_ADDR", "LOCKSTEP_OPERATOR_TOKEN", "LOCKSTEP_CORS_ORIGINS",
+	"DATABASE_URL", "LOCKSTEP_ADDR", "LOCKSTEP_PUBLIC_URL", "LOCKSTEP_OPERATOR_TOKEN", "LOCKSTEP_CORS_ORIGINS",
 	"CLERK_SECRET_KEY", "CLERK_WEBHOOK_SECRET", "CLERK_JWT_KEY", "CLERK_ISSUER", "CLERK_PUBLISHABLE_KEY",
 	"CLERK_AUTHORIZED_PARTIES", "CLERK_INSTANCE_ID", "CLERK_API_URL",
 	"MEDUSA_MODE", "MEDUSA_SCHEMA", "MEDUSA_API_URL", "MEDUSA_API_KEY",
@@ -96,6 +100,8 @@ func LoadConfig(getenv func(string) string, need Need) (Config, error) {
 		MedusaMode:   s.get("MEDUSA_MODE", ""),
 		MedusaSchema: s.get("MEDUSA_SCHEMA", "medusa"),
 		Shops:        s.shops(),
+
+		ShopifyEndpoint: s.endpoint(),
 	}
 	s.check(c, need)
 	return c, errors.Join(s.errs...)

@@ -49,6 +49,27 @@ func (s *settings) shops() []ShopConfig {
 	return shops
 }
 
+// endpoint is the address for shops' webhooks, if the public one is set.
+func (s *settings) endpoint() string {
+	public := s.get("LOCKSTEP_PUBLIC_URL", "")
+	if public == "" {
+		return ""
+	}
+	endpoint, err := shopify.Endpoint(public)
+	if err != nil {
+		s.wrong("LOCKSTEP_PUBLIC_URL", "%w", err)
+	}
+	return endpoint
+}
+
+// tokenKind says how a shop lets Lockstep in.
+func (c ShopConfig) tokenKind() string {
+	if c.AccessToken != "" {
+		return "static"
+	}
+	return "client credentials"
+}
+
 // readShops reads the file's list "shopify".
 func (s *settings) readShops(path string, value any) {
 	data, err := yaml.Marshal(value)

@@ -64,7 +64,8 @@ func (w *shopWorld) settle() {
 func (w *shopWorld) linked(name string) (emulator.User, emulator.ShopCustomer) {
 	w.t.Helper()
 	u := w.create(name)
-	w.eventually(name+" is linked", isLinked, u.ID)
+	w.eventually(name+" is linked", `select coalesce((select status = 'linked' and applied = desired from lockstep.customer_links
+		where clerk_user_id = $1 and target = $2), false)`, u.ID, acme)
 	w.settle()
 	return u, w.customerOf(u.ID)
 }

@@ -53,6 +53,11 @@ func operations() map[string]operation {
 		{file: "tags_remove", cost: 10, writes: true, last: true},
 		{file: "define", cost: 10, writes: true},
 		{file: "definition", cost: 2},
+		{file: "plan", cost: 2},
+		{file: "subscriptions", cost: 13},
+		{file: "subscribe", cost: 10, writes: true},
+		{file: "readdress", cost: 10, writes: true},
+		{file: "unsubscribe", cost: 10, writes: true},
 	}
 	all := make(map[string]operation, len(table))
 	for _, op := range table {

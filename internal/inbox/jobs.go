@@ -35,6 +35,7 @@ const (
 const (
 	dispatchQueue = "dispatch"
 	upkeepQueue   = "upkeep"
+	inspectQueue  = "inspect"
 )
 
 // dispatchArgs says: these users may have changed.

@@ -19,12 +19,13 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 	river.AddWorker(workers, &dispatchWorker{in: in})
 	river.AddWorker(workers, &syncWorker{in: in})
 	river.AddWorker(workers, &captureWorker{in: in})
+	river.AddWorker(workers, &inspectWorker{in: in})
 	river.AddWorker(workers, &upkeepWorker{in: in})
 	perTarget := c.Workers
 	if perTarget == 0 {
 		perTarget = 32
 	}
-	queues := map[string]river.QueueConfig{dispatchQueue: {MaxWorkers: 2}, upkeepQueue: {MaxWorkers: 1}}
+	queues := map[string]river.QueueConfig{dispatchQueue: {MaxWorkers: 2}, upkeepQueue: {MaxWorkers: 1}, inspectQueue: {MaxWorkers: 4}}
 	for _, name := range in.names {
 		queues[queueName(name)] = river.QueueConfig{MaxWorkers: perTarget}
 		if _, ok := in.targets[name].(lockstep.Capturer); ok {
@@ -39,12 +40,12 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 		Schema: postgres.Schema, Logger: c.Log, Workers: workers, Queues: queues,
 		FetchCooldown: fetchCooldown, FetchPollInterval: poll, PollOnly: c.PollOnly,
 		JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter,
-		PeriodicJobs: []*river.PeriodicJob{river.NewPeriodicJob(
+		PeriodicJobs: append(in.inspections(c), river.NewPeriodicJob(
 			river.PeriodicInterval(sweepInterval),
 			func() (river.JobArgs, *river.InsertOpts) {
 				return upkeepArgs{}, &river.InsertOpts{Queue: upkeepQueue, MaxAttempts: 1}
 			},
-			&river.PeriodicJobOpts{RunOnStart: true})},
+			&river.PeriodicJobOpts{RunOnStart: true})),
 	}
 }
 
@@ -237,7 +238,7 @@ type upkeepWorker struct {
 }
 
 func (w *upkeepWorker) Work(ctx context.Context, _ *river.Job[upkeepArgs]) error {
-	return errors.Join(postgres.Redact(w.in.probe(ctx)), postgres.Redact(w.in.sweep(ctx)))
+	return errors.Join(postgres.Redact(w.in.probe(ctx)), postgres.Redact(w.in.sweep(ctx)), postgres.Redact(w.in.holdDisconnected(ctx)))
 }
 
 func (in *Inbox) sweep(ctx context.Context) error {
@@ -282,7 +283,7 @@ func works(ctx context.Context, t lockstep.Target) bool {
 
 func (in *Inbox) resume(ctx context.Context, target string) error {
 	return in.inTx(ctx, func(tx pgx.Tx) error {
-		if err := in.store.Resume(ctx, tx, target); err != nil {
+		if was, err := in.store.Resume(ctx, tx, target); err != nil || !was {
 			return err
 		}
 		in.log.Info("target resumed", "target", target)
