@@ -267,3 +267,27 @@ func (a *App) subscribeAgain(ctx context.Context, shop *shopify.Target, endpoint
 	a.log.Warn("made webhook subscriptions that Shopify had deleted: what changed meanwhile was not told", "target", shop.Name(), "topics", missing)
 	return nil
 }
+
+// PrivacyRequest is what privacy law asked of a shop's customers, and what was
+// done.
+type PrivacyRequest = postgres.PrivacyRequest
+
+// ErrNoRequest is a number that no privacy request has.
+var ErrNoRequest = postgres.ErrNoRequest
+
+// PrivacyRequests lists all requests of privacy law, the newest first, without
+// the personal data that a report holds.
+func (a *App) PrivacyRequests(ctx context.Context) ([]PrivacyRequest, error) {
+	if err := a.store.Ping(ctx); err != nil {
+		return nil, err
+	}
+	return a.store.PrivacyRequests(ctx)
+}
+
+// PrivacyRequest reads one with its report; ErrNoRequest if there is none.
+func (a *App) PrivacyRequest(ctx context.Context, id int64) (PrivacyRequest, error) {
+	if err := a.store.Ping(ctx); err != nil {
+		return PrivacyRequest{}, err
+	}
+	return a.store.PrivacyRequest(ctx, id)
+}

@@ -16,12 +16,12 @@ import (
 func newShopify() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "shopify",
-		Short: "Connect Shopify shops, list them, disconnect one",
+		Short: "Connect Shopify shops, list them, disconnect one; answer for privacy",
 		RunE: func(_ *cobra.Command, _ []string) error {
-			return usageError{errors.New("type: lockstep shopify connect, list or disconnect")}
+			return usageError{errors.New("type: lockstep shopify connect, list, disconnect or request")}
 		},
 	}
-	c.AddCommand(newShopifyConnect(), newShopifyList(), newShopifyDisconnect())
+	c.AddCommand(newShopifyConnect(), newShopifyList(), newShopifyDisconnect(), newShopifyRequest())
 	return c
 }
 

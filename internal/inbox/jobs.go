@@ -36,6 +36,7 @@ const (
 	dispatchQueue = "dispatch"
 	upkeepQueue   = "upkeep"
 	inspectQueue  = "inspect"
+	privacyQueue  = "privacy"
 )
 
 // dispatchArgs says: these users may have changed.

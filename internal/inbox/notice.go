@@ -50,7 +50,7 @@ func (in *Inbox) commitNotices(ctx context.Context, tx pgx.Tx, batch []*request,
 		if len(notice.Customers) > 0 && !n.Disconnected {
 			changed[notice.Target] = true
 		}
-		if err := in.follow(ctx, tx, notice); err != nil {
+		if err := in.follow(ctx, tx, notice, n.Request); err != nil {
 			return err
 		}
 	}
@@ -68,9 +68,12 @@ func noticeReceipt(n lockstep.Notice, fresh, disconnected bool) lockstep.Receipt
 }
 
 // follow does what a notice asks for besides reading customers.
-func (in *Inbox) follow(ctx context.Context, tx pgx.Tx, n lockstep.Notice) error {
+func (in *Inbox) follow(ctx context.Context, tx pgx.Tx, n lockstep.Notice, request int64) error {
 	if n.ShutOut {
 		return in.pauseTx(ctx, tx, n.Target, errShutOut)
+	}
+	if request != 0 {
+		return in.enqueuePrivacy(ctx, tx, request)
 	}
 	return nil
 }

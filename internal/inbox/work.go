@@ -20,12 +20,15 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 	river.AddWorker(workers, &syncWorker{in: in})
 	river.AddWorker(workers, &captureWorker{in: in})
 	river.AddWorker(workers, &inspectWorker{in: in})
+	river.AddWorker(workers, &privacyWorker{in: in})
 	river.AddWorker(workers, &upkeepWorker{in: in})
 	perTarget := c.Workers
 	if perTarget == 0 {
 		perTarget = 32
 	}
-	queues := map[string]river.QueueConfig{dispatchQueue: {MaxWorkers: 2}, upkeepQueue: {MaxWorkers: 1}, inspectQueue: {MaxWorkers: 4}}
+	queues := map[string]river.QueueConfig{
+		dispatchQueue: {MaxWorkers: 2}, upkeepQueue: {MaxWorkers: 1}, inspectQueue: {MaxWorkers: 4}, privacyQueue: {MaxWorkers: 1},
+	}
 	for _, name := range in.names {
 		queues[queueName(name)] = river.QueueConfig{MaxWorkers: perTarget}
 		if _, ok := in.targets[name].(lockstep.Capturer); ok {
@@ -259,7 +262,11 @@ func (in *Inbox) sweep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(in.enqueueCaptures(ctx, tx, lost), in.enqueue(ctx, tx, append(keys, held...)))
+		requests, err := in.store.LostRequests(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return errors.Join(in.enqueuePrivacy(ctx, tx, requests...), in.enqueueCaptures(ctx, tx, lost), in.enqueue(ctx, tx, append(keys, held...)))
 	})
 }
 

@@ -209,7 +209,7 @@ func orNull(t time.Time) *time.Time {
 
 // captureSQL lets the newest version win, by Shopify's updated_at, which may be
 // as coarse as a second, and then by when the read began. A field that may only
-// seem empty keeps what was known. A deletion stands, unless a read that began
+// seem empty keeps what was known. Who is to be forgotten is. A deletion stands, unless a read that began
 // after it shows the customer again.
 const captureSQL = `
 insert into lockstep.shopify_customers as c (shopify_shop, shopify_customer_id, clerk_user_id, email, phone, first_name, last_name,
@@ -220,6 +220,8 @@ select $1, id, nullif(user_id, ''), nullif(email, ''), nullif(phone, ''), nullif
   from jsonb_to_recordset($2::jsonb) as b(id text, user_id text, email text, phone text, first_name text, last_name text, state text, verified boolean,
        locale text, tags text[], email_consent text, email_consent_at timestamptz, sms_consent text, sms_consent_at timestamptz,
        unproven text[], created_at timestamptz, updated_at timestamptz)
+ where not exists (select from lockstep.privacy_requests r
+        where r.target = 'shopify:' || $1 and r.customer_id = b.id and r.kind = 'erase customer')
  order by id
 on conflict (shopify_shop, shopify_customer_id) do update set
   clerk_user_id = excluded.clerk_user_id,

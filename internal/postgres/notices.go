@@ -12,9 +12,9 @@ import (
 
 // Noted is what became of one notice of a batch.
 type Noted struct {
-	Fresh        bool // it was not received before
-	Disconnected bool // its target is not served any more: no change of a customer was kept
-	Request      int64
+	Fresh        bool  // it was not received before
+	Disconnected bool  // its target is not served any more: no change of a customer was kept
+	Request      int64 // the number that a request of privacy law got; zero for none
 }
 
 // note is a notice in the form that the statement below reads.
