@@ -36,9 +36,9 @@ func TestCaptureOfEveryTopic(t *testing.T) {
 	}
 }
 
-// The bodies of these topics alone tell the id; what it is about is not in the
-// body of customers/update, so each must be enough by itself.
-func TestCaptureTagsAndConsentByID(t *testing.T) {
+// ShopifySharp #1178: since 2025-01 bodies hold no tags and no consent. Only these
+// topics tell of them, so each must be enough by itself; what they tell is read.
+func TestComplaintTagsAndConsentGoneFromBodies(t *testing.T) {
 	t.Parallel()
 	w := newShopWorld(t, nil)
 	c := w.put(emulator.CustomerSpec{Email: "guest@example.test", Tags: []string{"plan:free"}})
@@ -63,7 +63,9 @@ func TestCaptureTagsAndConsentByID(t *testing.T) {
 	}
 }
 
-func TestCaptureLostWebhook(t *testing.T) {
+// Airfoil's notes on Shopify: webhooks are lost. The next one, of whatever topic,
+// makes up for it.
+func TestComplaintWebhookLost(t *testing.T) {
 	t.Parallel()
 	w := newShopWorld(t, nil)
 	c := w.put(emulator.CustomerSpec{Email: "guest@example.test"})
@@ -189,9 +191,10 @@ func TestCaptureMerchantsEditIsPutRight(t *testing.T) {
 	}
 }
 
-// The e-mail that a merchant takes away comes back: Shopify shows those of other
-// customers, so null is no lack of access.
-func TestCaptureEmailTakenAway(t *testing.T) {
+// Airfoil's notes on Shopify: who ignores nulls cannot clear a field. An e-mail
+// that a merchant takes away is noticed, and comes back: Shopify shows those of
+// other customers, so null is no lack of access.
+func TestComplaintNullsCannotBeCleared(t *testing.T) {
 	t.Parallel()
 	w := newShopWorld(t, nil)
 	w.linked("grace")
