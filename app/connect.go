@@ -231,8 +231,8 @@ func (a *App) Shops(ctx context.Context) ([]ShopReport, error) {
 }
 
 // inspect is the periodic look at a target. Subscriptions that are gone are made
-// again where it is known where webhooks go; otherwise nobody said that they
-// should come.
+// again if it is known where webhooks go; otherwise nobody said that they should
+// come.
 func (a *App) inspect(ctx context.Context, t lockstep.Target) (problems []string, stops error) {
 	shop, ok := t.(*shopify.Target)
 	if !ok {
@@ -241,6 +241,9 @@ func (a *App) inspect(ctx context.Context, t lockstep.Target) (problems []string
 	endpoint, err := a.endpoint(ctx, t.Name())
 	if err != nil {
 		return []string{err.Error()}, nil
+	}
+	if !a.believes(shop) {
+		endpoint = "" // its webhooks would be refused
 	}
 	report := shop.Inspect(ctx, endpoint)
 	if endpoint == "" {
@@ -256,6 +259,13 @@ func (a *App) inspect(ctx context.Context, t lockstep.Target) (problems []string
 		problems = append(problems, err.Error())
 	}
 	return problems, stops
+}
+
+// believes reports whether a shop has a secret to check its webhooks with.
+func (a *App) believes(shop *shopify.Target) bool {
+	return slices.ContainsFunc(a.config.Shops, func(c ShopConfig) bool {
+		return "shopify:"+c.Shop == shop.Name() && len(c.webhookSecrets()) > 0
+	})
 }
 
 // subscribeAgain makes subscriptions that Shopify deleted, as it does when a

@@ -32,17 +32,23 @@ type Report struct {
 }
 
 // Problems lists what is wrong but stops nothing, and the error that stops the
-// work, if one does.
+// work, if one does. That the shop could not be asked just now is neither.
 func (r Report) Problems() (problems []string, stops error) {
 	for _, f := range r.Findings {
 		switch {
 		case f.Stops && stops == nil:
 			stops = f.err
-		case f.Problem != "" && !f.Stops:
+		case f.Problem != "" && !f.Stops && !passing(f.err):
 			problems = append(problems, f.Problem)
 		}
 	}
 	return problems, stops
+}
+
+// passing reports an error that may be gone at the next try.
+func passing(err error) bool {
+	te, ok := errors.AsType[*lockstep.TargetError](err)
+	return ok && (te.Kind == lockstep.ErrTransient || te.Kind == lockstep.ErrThrottled)
 }
 
 // Diagnose is the findings of Inspect, wherever the webhooks go.
