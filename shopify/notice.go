@@ -142,20 +142,26 @@ func bulkOperation(b webhookBody, n *lockstep.Notice) error {
 	return nil
 }
 
-func uninstalled(_ webhookBody, n *lockstep.Notice) error {
+func uninstalled(b webhookBody, n *lockstep.Notice) error {
+	if b.Myshopify == "" {
+		return fmt.Errorf("%w: no shop", ErrMalformed)
+	}
 	n.ShutOut = true
 	return nil
 }
 
 // privacyOf reads the body of a topic of "Privacy law compliance" (shopify.dev)
-// about one customer; the e-mail and phone in it are not read.
+// about one customer; the e-mail and phone in it are not read. The topic is not
+// signed, so the body must be of the topic's own form: nobody makes an erasure
+// of a report by changing a header.
 func privacyOf(kind lockstep.PrivacyKind) func(webhookBody, *lockstep.Notice) error {
 	return func(b webhookBody, n *lockstep.Notice) error {
-		if b.Customer.ID <= 0 || b.ShopDomain == "" {
-			return fmt.Errorf("%w: no customer id, or no shop", ErrMalformed)
+		isReport := b.Request.ID > 0
+		if b.Customer.ID <= 0 || b.ShopDomain == "" || isReport != (kind == lockstep.PrivacyReport) {
+			return fmt.Errorf("%w: no customer id, no shop, or another topic's body", ErrMalformed)
 		}
 		n.Privacy = &lockstep.PrivacyRequest{Kind: kind, CustomerID: customerGID(b.Customer.ID)}
-		if b.Request.ID > 0 {
+		if isReport {
 			n.Privacy.Reference = strconv.FormatInt(b.Request.ID, 10)
 		}
 		return nil
@@ -163,8 +169,8 @@ func privacyOf(kind lockstep.PrivacyKind) func(webhookBody, *lockstep.Notice) er
 }
 
 func privacyOfShop(b webhookBody, n *lockstep.Notice) error {
-	if b.ShopDomain == "" {
-		return fmt.Errorf("%w: no shop", ErrMalformed)
+	if b.ShopDomain == "" || b.Customer.ID != 0 {
+		return fmt.Errorf("%w: no shop, or another topic's body", ErrMalformed)
 	}
 	n.Privacy = &lockstep.PrivacyRequest{Kind: lockstep.PrivacyEraseStore}
 	return nil

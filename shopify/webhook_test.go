@@ -179,6 +179,11 @@ func TestWebhooksThatAreNotKept(t *testing.T) {
 		{"customers/data_request", `{"shop_domain":"other.myshopify.com","customer":{"id":1}}`, shopify.ErrMalformed},
 		{"shop/redact", `{"shop_domain":"other.myshopify.com"}`, shopify.ErrMalformed},
 		{"shop/redact", `{}`, shopify.ErrMalformed},
+		// the topic is not signed: a body passes for no other topic that does harm
+		{"shop/redact", `{"shop_domain":"` + shop + `","customer":{"id":1}}`, shopify.ErrMalformed},
+		{"customers/redact", `{"shop_domain":"` + shop + `","customer":{"id":1},"data_request":{"id":2}}`, shopify.ErrMalformed},
+		{"customers/data_request", `{"shop_domain":"` + shop + `","customer":{"id":1}}`, shopify.ErrMalformed},
+		{"app/uninstalled", `{"id":1}`, shopify.ErrMalformed},
 		{"app/uninstalled", `{"id":1,"myshopify_domain":"other.myshopify.com"}`, shopify.ErrMalformed},
 	} {
 		h := header(map[string]string{"X-Shopify-Topic": tt.topic, "X-Shopify-Shop-Domain": shop, "X-Shopify-Webhook-Id": "w"})
