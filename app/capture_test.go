@@ -319,3 +319,27 @@ func TestCaptureNullForLackOfAccess(t *testing.T) {
 		t.Errorf("a phone that is gone, while no customer shows one: %s", got)
 	}
 }
+
+// Another app insists on a value of its own. We do not fight it at the speed of
+// webhooks: a customer that was put right often of late waits, then longer.
+func TestCaptureDoesNotFight(t *testing.T) {
+	t.Parallel()
+	w := newShopWorld(t, nil)
+	u, c := w.linked("ada")
+	_, err := w.pool.Exec(t.Context(), `insert into lockstep.history (clerk_user_id, target, customer_id, action, reason)
+		select $1, $2, $3, 'update', 'fields differ' from generate_series(1, 6)`, u.ID, acme, c.ID)
+	must(t, err)
+	writes := w.requests("mutation customerSet")
+	w.edit(c.ID, emulator.CustomerEdit{FirstName: new("ADA")})
+	w.eventually("it waits", `select exists (select from lockstep.shopify_changes where customer_id = $1 and due_at > now() + interval '10 seconds' and lease_until is null)`, c.ID)
+	if n := w.requests("mutation customerSet") - writes; n != 0 {
+		t.Errorf("%d writes at once", n)
+	}
+	_, err = w.pool.Exec(t.Context(), `update lockstep.history set at = at - interval '1 minute' where action = 'update'`)
+	must(t, err)
+	w.edit(c.ID, emulator.CustomerEdit{Note: new("another webhook")})
+	w.settle()
+	if got := w.customerOf(u.ID); got.FirstName != "ada" {
+		t.Errorf("it was never put right: %+v", got)
+	}
+}

@@ -49,15 +49,27 @@ func (w *shopWorld) listenTo(shops ...*emulator.Shop) {
 	}
 }
 
-// settle waits until everything that was sent is captured and put right.
+// settle waits until everything that was sent is captured and put right, and
+// until what that caused to be sent is.
 func (w *shopWorld) settle() {
 	w.t.Helper()
-	for _, s := range w.shops.Shops() {
-		must(w.t, s.Webhooks.Wait(w.t.Context()))
+	for sent := -1; sent != w.sent(); {
+		sent = w.sent()
+		for _, s := range w.shops.Shops() {
+			must(w.t, s.Webhooks.Wait(w.t.Context()))
+		}
+		w.eventually("everything is captured and in step", `select not exists (select from lockstep.shopify_changes)
+			and not exists (select from lockstep.customer_links where applied < desired)
+			and not exists (select from lockstep.river_job where kind = 'dispatch' and state <> 'completed')`)
 	}
-	w.eventually("everything is captured and in step", `select not exists (select from lockstep.shopify_changes)
-		and not exists (select from lockstep.customer_links where applied < desired)
-		and not exists (select from lockstep.river_job where kind = 'dispatch' and state <> 'completed')`)
+}
+
+// sent is how many webhooks the shops made.
+func (w *shopWorld) sent() (n int) {
+	for _, s := range w.shops.Shops() {
+		n += len(s.Webhooks.Messages())
+	}
+	return n
 }
 
 // linked makes a user and waits for the customer in acme.

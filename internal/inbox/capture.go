@@ -47,7 +47,7 @@ func (w *captureWorker) Work(ctx context.Context, job *river.Job[captureArgs]) e
 		deferred = deferred || later
 		switch {
 		case found == 0 && deferred:
-			return river.JobSnooze(capturePause)
+			return river.JobSnooze(capturePause + 100*time.Millisecond)
 		case found == 0:
 			return nil
 		}
@@ -146,6 +146,14 @@ func unproven(s lockstep.Snapshot, shown lockstep.Fields) (names []string) {
 
 // keep stores a reading and has done what it causes, in one transaction.
 func (in *Inbox) keep(ctx context.Context, tx pgx.Tx, changed postgres.Changed, r *reading) error {
+	forgotten, disconnected, err := in.store.MayCapture(ctx, tx, changed)
+	switch {
+	case err != nil:
+		return err
+	case disconnected:
+		return in.store.FinishChanges(ctx, tx, changed, nil)
+	}
+	r.forget(forgotten)
 	held, err := in.store.HeldBy(ctx, tx, changed.Target, changed.IDs, r.markedUsers())
 	if err != nil {
 		return err
@@ -169,7 +177,7 @@ func (in *Inbox) keep(ctx context.Context, tx pgx.Tx, changed postgres.Changed, 
 	if err := in.enqueue(ctx, tx, slices.Concat(dropped, bumped, woken)); err != nil {
 		return err
 	}
-	return in.store.FinishChanges(ctx, tx, changed, r.deferred, capturePause)
+	return in.store.FinishChanges(ctx, tx, changed, r.deferred)
 }
 
 // reading is what one read of customers showed, and what follows from it.
@@ -177,10 +185,10 @@ type reading struct {
 	target   lockstep.Target
 	seen     []postgres.Capture
 	known    map[string]postgres.Known
-	gone     []string // no longer there
-	moved    []string // gone, or different from what was captured before
-	deferred []string // a worker is writing for their user: to be read again
-	users    []string // to be put right
+	gone     []string                 // no longer there
+	moved    []string                 // gone, or different from what was captured before
+	deferred map[string]time.Duration // to be read again, after this time
+	users    []string                 // to be put right
 }
 
 func newReading(target lockstep.Target, ids []string, known map[string]postgres.Known, looked lockstep.Looked) *reading {
@@ -203,6 +211,13 @@ func newReading(target lockstep.Target, ids []string, known map[string]postgres.
 		}
 	}
 	return r
+}
+
+// forget leaves out customers about whom nothing may be kept, and nothing done.
+func (r *reading) forget(ids []string) {
+	among := func(id string) bool { return slices.Contains(ids, id) }
+	r.seen = slices.DeleteFunc(r.seen, func(c postgres.Capture) bool { return among(c.ID) })
+	r.gone, r.moved = slices.DeleteFunc(r.gone, among), slices.DeleteFunc(r.moved, among)
 }
 
 // differs compares what Lockstep owns, and what its decisions depend on, with
@@ -244,7 +259,7 @@ func (r *reading) markedUsers() (users []string) {
 // writing for now is left to it: the customer is read again afterwards, when the
 // write is no news any more.
 func (r *reading) consider(held []postgres.Held) {
-	r.deferred, r.users = nil, nil
+	r.deferred, r.users = map[string]time.Duration{}, nil
 	byCustomer, byUser := map[string]postgres.Held{}, map[string]postgres.Held{}
 	for _, h := range held {
 		byUser[h.Profile.ID] = h
@@ -254,7 +269,7 @@ func (r *reading) consider(held []postgres.Held) {
 	}
 	for _, id := range r.gone {
 		if byCustomer[id].Busy {
-			r.deferred = append(r.deferred, id)
+			r.deferred[id] = capturePause
 		}
 	}
 	for _, c := range r.seen {
@@ -262,15 +277,30 @@ func (r *reading) consider(held []postgres.Held) {
 		marked, isMarked := byUser[c.UserID]
 		switch {
 		case linked.Busy || marked.Busy:
-			r.deferred = append(r.deferred, c.ID)
+			r.deferred[c.ID] = capturePause
 		case !slices.Contains(r.moved, c.ID):
 			continue // nothing that was not put right, or given up, before
 		case isLinked && r.drifted(linked, c):
-			r.users = append(r.users, linked.Profile.ID)
+			r.putRight(linked, c.ID)
 		case !isLinked && isMarked && !marked.Link.Pending:
 			r.users = append(r.users, marked.Profile.ID) // the link was lost, or this is a second customer
 		}
 	}
+}
+
+// putRight has a user put right, unless that was done often of late: somebody
+// else writes the customer as well, and two who insist would never end. Then it
+// is done ever more seldom.
+func (r *reading) putRight(h postgres.Held, id string) {
+	const free, first, most = 5, 10 * time.Second, 30 * time.Minute
+	if h.Rewrites >= free {
+		pause := min(first<<min(h.Rewrites-free, 10), most)
+		if left := pause - h.Since; left > 0 {
+			r.deferred[id] = left
+			return
+		}
+	}
+	r.users = append(r.users, h.Profile.ID)
 }
 
 // drifted tells whether a linked customer is to be put right. One that shows
@@ -297,10 +327,15 @@ func (r *reading) drifted(h postgres.Held, c postgres.Capture) bool {
 // kept are the customers to be stored: a deferred one would be no news when it
 // is read again.
 func (r *reading) kept() []postgres.Capture {
-	return slices.DeleteFunc(slices.Clone(r.seen), func(c postgres.Capture) bool { return slices.Contains(r.deferred, c.ID) })
+	return slices.DeleteFunc(slices.Clone(r.seen), func(c postgres.Capture) bool { return r.isDeferred(c.ID) })
 }
 
 // settled are those of the ids that are not deferred.
 func (r *reading) settled(ids []string) []string {
-	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return slices.Contains(r.deferred, id) })
+	return slices.DeleteFunc(slices.Clone(ids), r.isDeferred)
+}
+
+func (r *reading) isDeferred(id string) bool {
+	_, is := r.deferred[id]
+	return is
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -55,11 +56,18 @@ func (s *Store) UnclaimChanges(ctx context.Context, c Changed) error {
 }
 
 // FinishChanges takes off what was read. Those that changed again meanwhile stay
-// due, and so do the deferred ones, after a pause.
-func (s *Store) FinishChanges(ctx context.Context, tx pgx.Tx, c Changed, deferred []string, pause time.Duration) error {
+// due, and so do the deferred ones, each after its pause.
+func (s *Store) FinishChanges(ctx context.Context, tx pgx.Tx, c Changed, deferred map[string]time.Duration) error {
+	pauses := make([]float64, len(c.IDs)) // in seconds; below zero: not deferred
+	for i, id := range c.IDs {
+		pauses[i] = -1
+		if pause, is := deferred[id]; is {
+			pauses[i] = pause.Seconds()
+		}
+	}
 	_, err := tx.Exec(ctx, `
 		with read as (
-		  select id, n, id = any(coalesce($4::text[], '{}')) as again from unnest($2::text[], $3::bigint[]) r(id, n)
+		  select id, n, pause, pause >= 0 as again from unnest($2::text[], $3::bigint[], $4::float8[]) r(id, n, pause)
 		),
 		done as (
 		  delete from lockstep.shopify_changes c using read
@@ -67,9 +75,9 @@ func (s *Store) FinishChanges(ctx context.Context, tx pgx.Tx, c Changed, deferre
 		  returning c.customer_id
 		)
 		update lockstep.shopify_changes c set lease_until = null,
-		       due_at = case when read.again then now() + $5::interval else c.due_at end
+		       due_at = case when read.again then now() + make_interval(secs => read.pause) else c.due_at end
 		  from read where c.target = $1 and c.customer_id = read.id and read.id not in (select customer_id from done)`,
-		c.Target, c.IDs, c.seen, deferred, pause)
+		c.Target, c.IDs, c.seen, pauses)
 	if err != nil {
 		return fmt.Errorf("finish changes: %w", err)
 	}
@@ -127,29 +135,55 @@ func (s *Store) Known(ctx context.Context, target string, ids []string) (map[str
 // shopOf is the shop of a target's name.
 func shopOf(target string) string { return strings.TrimPrefix(target, "shopify:") }
 
+// MayCapture holds off the erasure of a target's customers until tx ends, and
+// tells what of the customers must not be kept: all of them if the target was
+// disconnected, else those who are to be forgotten.
+func (s *Store) MayCapture(ctx context.Context, tx pgx.Tx, c Changed) (forgotten []string, disconnected bool, err error) {
+	err = tx.QueryRow(ctx, `select disconnected_at is not null from lockstep.targets where target = $1 for share`, c.Target).Scan(&disconnected)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return nil, false, fmt.Errorf("read target: %w", err)
+	}
+	rows, err := tx.Query(ctx, `select distinct customer_id from lockstep.privacy_requests
+		where target = $1 and kind = 'erase customer' and customer_id = any($2::text[])`, c.Target, c.IDs)
+	if err != nil {
+		return nil, false, fmt.Errorf("read who is to be forgotten: %w", err)
+	}
+	forgotten, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, false, fmt.Errorf("read who is to be forgotten: %w", err)
+	}
+	return forgotten, disconnected, nil
+}
+
 // Held is a link that captured customers concern.
 type Held struct {
 	Link    lockstep.Link
 	Profile lockstep.Profile
 	Busy    bool // a worker is writing for the user now
+
+	Rewrites int           // how often the customer was put right within an hour
+	Since    time.Duration // the last of them
 }
 
 // HeldBy reads the links of customers and of users to a target.
 func (s *Store) HeldBy(ctx context.Context, tx pgx.Tx, target string, ids, users []string) ([]Held, error) {
 	rows, err := tx.Query(ctx, `
-		select `+profileColumns+`, id, $1::text, coalesce(l_customer, ''), coalesce(l_refused, ''), coalesce(l_status, 'pending'),
-		       coalesce(l_pending, false), coalesce(l_busy, false)
+		select `+profileColumns+`, profiles.id, $1::text, coalesce(l_customer, ''), coalesce(l_refused, ''), coalesce(l_status, 'pending'),
+		       coalesce(l_pending, false), coalesce(l_busy, false), w.n, coalesce(w.since, interval '0')
 		  from public.profiles left join (
 		    select clerk_user_id as l_user, customer_id as l_customer, refused_phone as l_refused, status as l_status,
 		           applied < desired as l_pending, lease_until > now() as l_busy
 		      from lockstep.customer_links where target = $1) l on l_user = id
+		  cross join lateral (
+		    select count(*) as n, now() - max(h.at) as since from lockstep.history h
+		     where h.clerk_user_id = profiles.id and h.target = $1 and h.action = 'update' and h.at > now() - interval '1 hour') w
 		 where l_customer = any($2::text[]) or id = any($3::text[])`, target, ids, users)
 	if err != nil {
 		return nil, fmt.Errorf("read links of customers: %w", err)
 	}
 	held, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h Held, err error) {
 		l := &h.Link
-		return h, row.Scan(append(scanProfile(&h.Profile), &l.UserID, &l.Target, &l.CustomerID, &l.RefusedPhone, &l.Status, &l.Pending, &h.Busy)...)
+		return h, row.Scan(append(scanProfile(&h.Profile), &l.UserID, &l.Target, &l.CustomerID, &l.RefusedPhone, &l.Status, &l.Pending, &h.Busy, &h.Rewrites, &h.Since)...)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read links of customers: %w", err)
@@ -209,7 +243,7 @@ func orNull(t time.Time) *time.Time {
 
 // captureSQL lets the newest version win, by Shopify's updated_at, which may be
 // as coarse as a second, and then by when the read began. A field that may only
-// seem empty keeps what was known. Who is to be forgotten is. A deletion stands, unless a read that began
+// seem empty keeps what was known. A deletion stands, unless a read that began
 // after it shows the customer again.
 const captureSQL = `
 insert into lockstep.shopify_customers as c (shopify_shop, shopify_customer_id, clerk_user_id, email, phone, first_name, last_name,
@@ -220,8 +254,6 @@ select $1, id, nullif(user_id, ''), nullif(email, ''), nullif(phone, ''), nullif
   from jsonb_to_recordset($2::jsonb) as b(id text, user_id text, email text, phone text, first_name text, last_name text, state text, verified boolean,
        locale text, tags text[], email_consent text, email_consent_at timestamptz, sms_consent text, sms_consent_at timestamptz,
        unproven text[], created_at timestamptz, updated_at timestamptz)
- where not exists (select from lockstep.privacy_requests r
-        where r.target = 'shopify:' || $1 and r.customer_id = b.id and r.kind = 'erase customer')
  order by id
 on conflict (shopify_shop, shopify_customer_id) do update set
   clerk_user_id = excluded.clerk_user_id,

@@ -116,6 +116,9 @@ func eraseCustomer() []struct{ table, sql string } {
 
 // EraseCustomer erases what is kept of one customer of a shop.
 func (s *Store) EraseCustomer(ctx context.Context, tx pgx.Tx, target, customerID string) (Erased, error) {
+	if err := s.stopCapture(ctx, tx, target); err != nil {
+		return nil, err
+	}
 	erased := Erased{}
 	for _, step := range eraseCustomer() {
 		tag, err := tx.Exec(ctx, step.sql, target, customerID)

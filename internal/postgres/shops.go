@@ -135,6 +135,9 @@ func eraseShop() []struct{ table, sql string } {
 // EraseShop erases the captured customers of a shop, the links to them, and what
 // was written down of both.
 func (s *Store) EraseShop(ctx context.Context, tx pgx.Tx, target string) (Erased, error) {
+	if err := s.stopCapture(ctx, tx, target); err != nil {
+		return nil, err
+	}
 	erased := Erased{}
 	for _, step := range eraseShop() {
 		tag, err := tx.Exec(ctx, step.sql, target)
@@ -144,4 +147,14 @@ func (s *Store) EraseShop(ctx context.Context, tx pgx.Tx, target string) (Erased
 		erased[step.table] = tag.RowsAffected()
 	}
 	return erased, nil
+}
+
+// stopCapture waits for captures of a target that are being stored, and makes
+// others wait until tx ends.
+func (s *Store) stopCapture(ctx context.Context, tx pgx.Tx, target string) error {
+	_, err := tx.Exec(ctx, `insert into lockstep.targets as t (target) values ($1) on conflict (target) do update set target = t.target`, target)
+	if err != nil {
+		return fmt.Errorf("lock target: %w", err)
+	}
+	return nil
 }
