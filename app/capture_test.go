@@ -343,3 +343,15 @@ func TestCaptureDoesNotFight(t *testing.T) {
 		t.Errorf("it was never put right: %+v", got)
 	}
 }
+
+// A change whose job was lost is read all the same.
+func TestCaptureWithoutAJob(t *testing.T) {
+	t.Parallel()
+	w := newShopWorld(t, nil)
+	w.acme.Webhooks.Disturb(1, 0)
+	c := w.put(emulator.CustomerSpec{Email: "guest@example.test"})
+	_, err := w.pool.Exec(t.Context(), `insert into lockstep.shopify_changes (target, customer_id, due_at) values ($1, $2, now() - interval '1 minute')`, acme, c.ID)
+	must(t, err)
+	w.settle()
+	w.wantCaptured(c.ID, map[string]string{"email": "guest@example.test"})
+}

@@ -47,7 +47,7 @@ const (
 var errNoDefinition = errors.New("the metafield definition is missing")
 
 // errTooDear is Shopify's answer to a request of more than 1,000 points.
-var errTooDear = errors.New("Shopify no longer takes a request of so many points")
+var errTooDear = errors.New("more points than Shopify takes in one request")
 
 // statusError classes an answer by its HTTP status alone; nil means that the
 // body tells.
