@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -24,6 +25,8 @@ type App struct {
 	jobPool *pgxpool.Pool // the job engine's own
 	medusa  *pgxpool.Pool // a store that hangs must not take our connections
 	targets []lockstep.Target
+
+	inspectEvery time.Duration // zero: the default
 }
 
 // Option changes how an App is wired; demo and tests use it.
@@ -41,6 +44,11 @@ func WithTargets(wrap func(lockstep.Target) lockstep.Target) Option {
 // WithExtraTargets adds targets to those of the settings.
 func WithExtraTargets(more ...lockstep.Target) Option {
 	return func(a *App) { a.targets = append(a.targets, more...) }
+}
+
+// WithInspectEvery changes how often each shop is inspected.
+func WithInspectEvery(d time.Duration) Option {
+	return func(a *App) { a.inspectEvery = d }
 }
 
 // Connections per pool and process.
@@ -100,7 +108,7 @@ func (a *App) Close() {
 func (a *App) inboxConfig() inbox.Config {
 	return inbox.Config{
 		Pool: a.pool, FrontPool: a.front, JobPool: a.jobPool, Targets: a.targets, Instance: a.config.ClerkInstanceID,
-		PollOnly: postgres.TransactionPooler(a.connConfig()), Log: a.log,
+		PollOnly: postgres.TransactionPooler(a.connConfig()), Log: a.log, Inspect: a.inspect, InspectEvery: a.inspectEvery,
 		Reconcile: inbox.ReconcileConfig{MaxDeletions: a.config.Reconcile.MaxDeletions},
 	}
 }

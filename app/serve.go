@@ -73,10 +73,17 @@ func (a *App) listen(ctx context.Context, in *inbox.Inbox, listening func(net.Ad
 	if err != nil {
 		return err
 	}
+	shops, err := shopVerifiers(a.config.Shops)
+	if err != nil {
+		return err
+	}
 	front := web.Front{
-		Webhooks: map[string]web.Receive{"clerk": receiveClerk(verifier, in, sessions.guard.Forget)},
-		Me:       sessions.me(),
-		Ready:    postgres.NewStore(a.front).Ping, Log: a.log,
+		Webhooks: map[string]web.Receive{
+			"clerk":   receiveClerk(verifier, in, sessions.guard.Forget),
+			"shopify": receiveShopify(shops, in),
+		},
+		Me:    sessions.me(),
+		Ready: postgres.NewStore(a.front).Ping, Log: a.log,
 	}
 	server := &http.Server{
 		Handler: front.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,

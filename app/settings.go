@@ -35,6 +35,10 @@ type Config struct {
 	Shops        []ShopConfig
 
 	Reconcile ReconcileConfig
+
+	// ShopifyEndpoint is where shops send their webhooks, by LOCKSTEP_PUBLIC_URL;
+	// empty: where `shopify connect` said.
+	ShopifyEndpoint string
 }
 
 // Need says which settings a command cannot do without.
@@ -51,7 +55,7 @@ const (
 // names. Those of parts to come are accepted, so that one file serves upgrades.
 var known = []string{
 	"LOCKSTEP_RECONCILE_SHALLOW", "LOCKSTEP_RECONCILE_DEEP", "LOCKSTEP_RECONCILE_MAX_DELETIONS",
-	"DATABASE_URL", "LOCKSTEP_ADDR", "LOCKSTEP_OPERATOR_TOKEN", "LOCKSTEP_CORS_ORIGINS",
+	"DATABASE_URL", "LOCKSTEP_ADDR", "LOCKSTEP_PUBLIC_URL", "LOCKSTEP_OPERATOR_TOKEN", "LOCKSTEP_CORS_ORIGINS",
 	"CLERK_SECRET_KEY", "CLERK_WEBHOOK_SECRET", "CLERK_JWT_KEY", "CLERK_ISSUER", "CLERK_PUBLISHABLE_KEY",
 	"CLERK_AUTHORIZED_PARTIES", "CLERK_INSTANCE_ID", "CLERK_API_URL",
 	"MEDUSA_MODE", "MEDUSA_SCHEMA", "MEDUSA_API_URL", "MEDUSA_API_KEY",
@@ -101,7 +105,8 @@ func LoadConfig(getenv func(string) string, need Need) (Config, error) {
 		MedusaSchema: s.get("MEDUSA_SCHEMA", "medusa"),
 		Shops:        s.shops(),
 
-		Reconcile: s.reconcile(),
+		Reconcile:       s.reconcile(),
+		ShopifyEndpoint: s.endpoint(),
 	}
 	s.check(c, need)
 	return c, errors.Join(s.errs...)

@@ -159,12 +159,30 @@ type checked struct {
 // Check implements lockstep.Target: token, scopes, version of the API, type of
 // the mark's definition if there is one, and access to protected customer data.
 func (t *Target) Check(ctx context.Context) error {
-	op := t.ops["check"]
-	var got checked
-	if err := t.client.run(ctx, op, map[string]any{"definition": t.place(map[string]any{"ownerType": "CUSTOMER"})}, &got); err != nil {
+	got, err := t.check(ctx)
+	if err != nil {
 		return err
 	}
-	return errors.Join(t.checkScopes(got), t.checkVersion(), op.wrongType(got.Definition), t.checkAccess(ctx, got.Customers.Nodes))
+	return errors.Join(t.checkScopes(got), t.checkVersion(), t.ops["check"].wrongType(got.Definition), t.checkAccess(ctx, got.Customers.Nodes))
+}
+
+func (t *Target) check(ctx context.Context) (got checked, err error) {
+	err = t.client.run(ctx, t.ops["check"], map[string]any{"definition": t.place(map[string]any{"ownerType": "CUSTOMER"})}, &got)
+	return got, err
+}
+
+func (c checked) scopes() []string {
+	scopes := make([]string, len(c.Installation.Scopes))
+	for i, s := range c.Installation.Scopes {
+		scopes[i] = s.Handle
+	}
+	return scopes
+}
+
+// scopes are what the app may do.
+func (t *Target) scopes(ctx context.Context) ([]string, error) {
+	got, err := t.check(ctx)
+	return got.scopes(), err
 }
 
 func (t *Target) checkScopes(got checked) error {

@@ -73,7 +73,7 @@ func newRoot() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(), newMigrate(), newStatus(), newSync(), newShow(), newBackfill(), newReconcile(), newEmulate(), newDemo(), newVersion())
+	root.AddCommand(newServe(), newMigrate(), newStatus(), newSync(), newShow(), newBackfill(), newReconcile(), newShopify(), newEmulate(), newDemo(), newVersion())
 	root.InitDefaultHelpCmd()
 	checkHelp(root)
 	return root
@@ -124,7 +124,7 @@ func newLog(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, options))
 }
 
-func isTerminal(w io.Writer) bool {
+func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

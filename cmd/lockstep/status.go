@@ -55,8 +55,13 @@ func printStatus(w io.Writer, status []app.TargetStatus) error {
 	}
 	for _, t := range status {
 		if t.PausedAt != nil {
-			fmt.Fprintf(w, "\n%s is paused since %s: %s\nIt resumes by itself within seconds once that is mended.\n",
-				t.Target, t.PausedAt.Format(time.RFC3339), t.PausedReason)
+			fmt.Fprintf(w, "\n%s is paused since %s: %s\n", t.Target, t.PausedAt.Format(time.RFC3339), t.PausedReason)
+			if !t.Disconnected {
+				fmt.Fprintln(w, "It resumes by itself within seconds once that is mended.")
+			}
+		}
+		for _, problem := range t.Problems {
+			fmt.Fprintf(w, "\n%s: %s\n", t.Target, problem)
 		}
 	}
 	return nil

@@ -34,9 +34,15 @@ type Config struct {
 	Instance  string // the Clerk instance to accept from; empty: the first to send a signed event
 	Workers   int    // per target and process; 0 means 32
 	PollOnly  bool   // the pooler cannot LISTEN
-	Log       *slog.Logger
+
+	// Inspect looks at a target every InspectEvery (zero: five minutes), and mends
+	// what it can. It returns what is wrong but stops nothing, and the reason to
+	// pause the target, if there is one. Nil: nobody looks.
+	Inspect      func(ctx context.Context, t lockstep.Target) (problems []string, stops error)
+	InspectEvery time.Duration
 
 	Reconcile ReconcileConfig
+	Log       *slog.Logger
 }
 
 // Inbox accepts deliveries and works off what they cause.
@@ -48,6 +54,7 @@ type Inbox struct {
 	names    []string // of the targets, in the order of the settings
 	jobs     *river.Client[pgx.Tx]
 	works    bool
+	inspect  func(context.Context, lockstep.Target) ([]string, error)
 	log      *slog.Logger
 	queue    chan *request
 	stopped  chan struct{} // closed when Run ends
@@ -72,7 +79,7 @@ func NewWorker(c Config) (*Inbox, error) {
 
 func newInbox(c Config) *Inbox {
 	in := &Inbox{
-		store: postgres.NewStore(c.Pool), pool: c.Pool, front: cmp.Or(c.FrontPool, c.Pool), log: c.Log,
+		store: postgres.NewStore(c.Pool), pool: c.Pool, front: cmp.Or(c.FrontPool, c.Pool), log: c.Log, inspect: c.Inspect,
 		targets: map[string]lockstep.Target{}, queue: make(chan *request), stopped: make(chan struct{}),
 		stopping: make(chan struct{}), maxDeletions: c.Reconcile.MaxDeletions,
 	}

@@ -35,6 +35,8 @@ const (
 const (
 	dispatchQueue = "dispatch"
 	upkeepQueue   = "upkeep"
+	inspectQueue  = "inspect"
+	privacyQueue  = "privacy"
 )
 
 // River's priorities, 1 to 4: a queue's live changes go before all bulk work.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,20 +15,26 @@ import (
 
 // SyncUser brings every target in step for one user, now and in this process,
 // by the same way as a worker. It waits for a worker that is busy with the user.
-// The errors of all targets are joined; a target that failed stays due.
+// The errors of all targets are joined; a target that failed stays due. One that
+// was disconnected is left alone.
 func (in *Inbox) SyncUser(ctx context.Context, userID string) error {
 	if _, err := in.store.Profile(ctx, userID); err != nil {
 		return err
 	}
-	err := in.inTx(ctx, func(tx pgx.Tx) error {
-		_, err := in.store.Bump(ctx, tx, []string{userID}, in.names)
+	away, err := in.store.Disconnected(ctx)
+	if err != nil {
+		return err
+	}
+	names := slices.DeleteFunc(slices.Clone(in.names), func(name string) bool { return slices.Contains(away, name) })
+	err = in.inTx(ctx, func(tx pgx.Tx) error {
+		_, err := in.store.Bump(ctx, tx, []string{userID}, names)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	var failed []error
-	for _, name := range in.names {
+	for _, name := range names {
 		if err := in.syncNow(ctx, postgres.Key{UserID: userID, Target: name}); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", name, err))
 		}

@@ -18,14 +18,22 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &dispatchWorker{in: in})
 	river.AddWorker(workers, &syncWorker{in: in})
+	river.AddWorker(workers, &captureWorker{in: in})
+	river.AddWorker(workers, &inspectWorker{in: in})
+	river.AddWorker(workers, &privacyWorker{in: in})
 	river.AddWorker(workers, &upkeepWorker{in: in})
 	perTarget := c.Workers
 	if perTarget == 0 {
 		perTarget = 32
 	}
-	queues := map[string]river.QueueConfig{dispatchQueue: {MaxWorkers: 2}, upkeepQueue: {MaxWorkers: 1}}
+	queues := map[string]river.QueueConfig{
+		dispatchQueue: {MaxWorkers: 2}, upkeepQueue: {MaxWorkers: 1}, inspectQueue: {MaxWorkers: 4}, privacyQueue: {MaxWorkers: 1},
+	}
 	for _, name := range in.names {
 		queues[queueName(name)] = river.QueueConfig{MaxWorkers: perTarget}
+		if _, ok := in.targets[name].(lockstep.Capturer); ok {
+			queues[captureQueue(name)] = river.QueueConfig{MaxWorkers: 1} // its reads are batches
+		}
 	}
 	poll := 500 * time.Millisecond // without LISTEN's help, and for jobs that come due
 	if c.PollOnly {
@@ -35,12 +43,12 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 		Schema: postgres.Schema, Logger: c.Log, Workers: workers, Queues: queues,
 		FetchCooldown: fetchCooldown, FetchPollInterval: poll, PollOnly: c.PollOnly,
 		JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter,
-		PeriodicJobs: []*river.PeriodicJob{river.NewPeriodicJob(
+		PeriodicJobs: append(in.inspections(c), river.NewPeriodicJob(
 			river.PeriodicInterval(sweepInterval),
 			func() (river.JobArgs, *river.InsertOpts) {
 				return upkeepArgs{}, &river.InsertOpts{Queue: upkeepQueue, MaxAttempts: 1}
 			},
-			&river.PeriodicJobOpts{RunOnStart: true})},
+			&river.PeriodicJobOpts{RunOnStart: true})),
 	}
 	in.schedule(config, c.Reconcile)
 	return config
@@ -211,16 +219,29 @@ func outcome(c postgres.Claim, res engine.Result) postgres.Outcome {
 
 // pause stops a target that refuses everything. Its jobs wait.
 func (in *Inbox) pause(ctx context.Context, target string, cause error) error {
-	err := in.inTx(ctx, func(tx pgx.Tx) error {
-		was, err := in.store.Pause(ctx, tx, target, cause.Error())
-		if err != nil || !was {
-			return err
-		}
-		in.log.Error("target paused", "target", target, "error", cause)
-		return in.jobs.QueuePauseTx(ctx, tx, queueName(target), nil)
-	})
+	err := in.inTx(ctx, func(tx pgx.Tx) error { return in.pauseTx(ctx, tx, target, cause) })
 	if err != nil {
 		return fmt.Errorf("pause %s: %w", target, postgres.Redact(err))
+	}
+	return nil
+}
+
+func (in *Inbox) pauseTx(ctx context.Context, tx pgx.Tx, target string, cause error) error {
+	was, err := in.store.Pause(ctx, tx, target, cause.Error())
+	if err != nil || !was {
+		return err
+	}
+	in.log.Error("target paused", "target", target, "error", cause)
+	return in.eachQueue(target, func(queue string) error { return in.jobs.QueuePauseTx(ctx, tx, queue, nil) })
+}
+
+// eachQueue does something to all queues of a target; one that no process has
+// worked at yet is none.
+func (in *Inbox) eachQueue(target string, do func(queue string) error) error {
+	for _, queue := range []string{queueName(target), captureQueue(target)} {
+		if err := do(queue); err != nil && !errors.Is(err, river.ErrNotFound) {
+			return fmt.Errorf("queue %s: %w", queue, err)
+		}
 	}
 	return nil
 }
@@ -232,7 +253,11 @@ type upkeepWorker struct {
 }
 
 func (w *upkeepWorker) Work(ctx context.Context, _ *river.Job[upkeepArgs]) error {
-	return errors.Join(postgres.Redact(w.in.probe(ctx)), postgres.Redact(w.in.sweep(ctx)), postgres.Redact(w.in.followUp(ctx)))
+	var failed []error
+	for _, do := range []func(context.Context) error{w.in.probe, w.in.sweep, w.in.followUp, w.in.holdDisconnected} {
+		failed = append(failed, postgres.Redact(do(ctx)))
+	}
+	return errors.Join(failed...)
 }
 
 func (in *Inbox) sweep(ctx context.Context) error {
@@ -249,7 +274,15 @@ func (in *Inbox) sweep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return in.enqueue(ctx, tx, append(keys, held...))
+		lost, err := in.store.LostChanges(ctx, tx)
+		if err != nil {
+			return err
+		}
+		requests, err := in.store.LostRequests(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return errors.Join(in.enqueuePrivacy(ctx, tx, requests...), in.enqueueCaptures(ctx, tx, lost), in.enqueue(ctx, tx, append(keys, held...)))
 	})
 }
 
@@ -273,11 +306,11 @@ func works(ctx context.Context, t lockstep.Target) bool {
 
 func (in *Inbox) resume(ctx context.Context, target string) error {
 	return in.inTx(ctx, func(tx pgx.Tx) error {
-		if err := in.store.Resume(ctx, tx, target); err != nil {
+		if was, err := in.store.Resume(ctx, tx, target); err != nil || !was {
 			return err
 		}
 		in.log.Info("target resumed", "target", target)
-		return in.jobs.QueueResumeTx(ctx, tx, queueName(target), nil)
+		return in.eachQueue(target, func(queue string) error { return in.jobs.QueueResumeTx(ctx, tx, queue, nil) })
 	})
 }
 
