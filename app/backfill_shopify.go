@@ -84,10 +84,14 @@ func (a *App) bulkShops(name string) (list []*shopify.Target, err error) {
 // errPaused is a shop that refuses everything, or was disconnected.
 var errPaused = errors.New("is paused: `lockstep status` says why")
 
-// running fails for a shop that is paused.
+// running fails for a shop that is paused or disconnected.
 func (a *App) running(ctx context.Context, t lockstep.Target) error {
 	paused, err := a.store.Paused(ctx)
-	if err == nil && slices.Contains(paused, t.Name()) {
+	if err != nil {
+		return err
+	}
+	away, err := a.store.Disconnected(ctx)
+	if err == nil && slices.Contains(append(paused, away...), t.Name()) {
 		err = errPaused
 	}
 	return err

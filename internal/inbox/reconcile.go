@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -106,13 +107,19 @@ func (in *Inbox) openRun(ctx context.Context, users Directory, o ReconcileOption
 
 // spec lays out the steps of a run.
 func (in *Inbox) spec(ctx context.Context, o ReconcileOptions) (s postgres.RunSpec, err error) {
-	s = postgres.RunSpec{Deep: o.Deep, DryRun: o.DryRun, Full: o.Full, Targets: append([]string{}, in.names...)}
+	s = postgres.RunSpec{Deep: o.Deep, DryRun: o.DryRun, Full: o.Full}
+	if s.Targets, err = in.connected(ctx); err != nil {
+		return s, err
+	}
 	if s.Settings, err = json.Marshal(o.Allow); err != nil {
 		return s, err
 	}
 	if o.Target != "" {
 		if _, ok := in.targets[o.Target]; !ok {
 			return s, fmt.Errorf("no target %q is in the settings: `lockstep status` lists them", o.Target)
+		}
+		if !slices.Contains(s.Targets, o.Target) {
+			return s, fmt.Errorf("%s: %w", o.Target, postgres.ErrDisconnected)
 		}
 		s.Targets = []string{o.Target}
 	}

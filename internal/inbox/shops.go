@@ -90,6 +90,13 @@ func (in *Inbox) Disconnect(ctx context.Context, target, reason string, drop boo
 	return erased, postgres.Redact(err)
 }
 
+// connected are the targets but for those that were disconnected, which are left
+// alone.
+func (in *Inbox) connected(ctx context.Context) ([]string, error) {
+	away, err := in.store.Disconnected(ctx)
+	return slices.DeleteFunc(append([]string{}, in.names...), func(name string) bool { return slices.Contains(away, name) }), err
+}
+
 // holdDisconnected keeps the queues of disconnected targets paused: one that
 // nobody worked at for a day is made anew, and then runs.
 func (in *Inbox) holdDisconnected(ctx context.Context) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,11 +20,10 @@ func (in *Inbox) SyncUser(ctx context.Context, userID string) error {
 	if _, err := in.store.Profile(ctx, userID); err != nil {
 		return err
 	}
-	away, err := in.store.Disconnected(ctx)
+	names, err := in.connected(ctx)
 	if err != nil {
 		return err
 	}
-	names := slices.DeleteFunc(slices.Clone(in.names), func(name string) bool { return slices.Contains(away, name) })
 	err = in.inTx(ctx, func(tx pgx.Tx) error {
 		_, err := in.store.Bump(ctx, tx, []string{userID}, names)
 		return err

@@ -92,7 +92,7 @@ func (s Search) sql() (sql string, timed bool) {
 			and (l.status = 'linked' and p.updated_at > coalesce(l.last_seen_at, '-infinity') or l.status = 'released')
 			and l.clerk_user_id not in ` + underWay + `) l order by 1 limit $3`, true
 	case lockstep.DriftLinkFailed:
-		return holeLinks + holeAlive + holeWhere + `l.status = 'failed' and l.updated_at < $4` + holeOrder, true
+		return holeLinks + holeAlive + holeWhere + `l.status = 'failed' and l.updated_at < $4 and l.reason <> '` + forgotten + `'` + holeOrder, true
 	case lockstep.DriftLinkPending:
 		// Materialized, or the planner takes a third of all links for pending, and
 		// reads them all in the order of the ids.

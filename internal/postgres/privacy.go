@@ -99,6 +99,10 @@ func (s *Store) LinkOf(ctx context.Context, target, customerID string) (*lockste
 	return &l, nil
 }
 
+// forgotten is the reason of a link whose customer was erased. Nothing but a
+// change of the user, or a person who names the user, takes such a link up again.
+const forgotten = `the shop was asked to forget this customer: run lockstep sync to make one again`
+
 // eraseCustomer is all that is kept of one customer. The link's user goes on
 // without a customer, until the user changes or a person runs `sync`: to make
 // one at once would bring back what was to be forgotten.
@@ -107,8 +111,9 @@ func eraseCustomer() []struct{ table, sql string } {
 		{"shopify_customers", `delete from lockstep.shopify_customers where shopify_shop = substr($1, length('shopify:') + 1) and shopify_customer_id = $2`},
 		{"shopify_changes", `delete from lockstep.shopify_changes where target = $1 and customer_id = $2`},
 		{"history", `delete from lockstep.history where target = $1 and customer_id = $2`},
+		{"reconcile_findings", `delete from lockstep.reconcile_findings where target = $1 and customer_id = $2`},
 		{"customer_links", `update lockstep.customer_links set customer_id = null, email = null, refused_phone = null, first_seen_at = null, last_seen_at = null,
-			status = 'failed', reason = 'the shop was asked to forget this customer: run lockstep sync to make one again',
+			status = 'failed', reason = '` + forgotten + `',
 			applied = desired, queued_at = null, lease = lease + 1, lease_until = null, updated_at = now() where target = $1 and customer_id = $2`},
 		{"reports", `update lockstep.privacy_requests set report = null where target = $1 and customer_id = $2 and report is not null`},
 	}

@@ -77,6 +77,7 @@ const mergeShopSQL = `
 insert into lockstep.shopify_customers as c (shopify_shop, shopify_customer_id, clerk_user_id, email, phone, first_name, last_name, state, locale,
        verified_email, tags, email_consent, email_consent_at, sms_consent, sms_consent_at, unproven, created_at, updated_at, captured_at)
 select $1, i.*, $2 from (select distinct on (shopify_customer_id) * from incoming_customers
+                          where shopify_customer_id <> all($3::text[])
                           order by shopify_customer_id, updated_at desc nulls last) i
 on conflict (shopify_shop, shopify_customer_id) do update set
   clerk_user_id = excluded.clerk_user_id,
@@ -96,10 +97,22 @@ on conflict (shopify_shop, shopify_customer_id) do update set
 
 // MergeShopCustomers stores customers of a shop that a read showed which began at
 // a time by the database's clock, newer over older, and says how many rows that
-// changed. Merging them again changes nothing.
+// changed. Merging them again changes nothing. Customers who are to be forgotten
+// are left out; ErrDisconnected if the shop was disconnected meanwhile.
 func (s *Store) MergeShopCustomers(ctx context.Context, tx pgx.Tx, shop string, began time.Time, customers []ShopCustomer) (changed int, err error) {
 	if len(customers) == 0 {
 		return 0, nil
+	}
+	read := Changed{Target: "shopify:" + shop, IDs: make([]string, len(customers))}
+	for i, c := range customers {
+		read.IDs[i] = c.ID
+	}
+	forgotten, disconnected, err := s.MayCapture(ctx, tx, read)
+	if err != nil {
+		return 0, err
+	}
+	if disconnected {
+		return 0, ErrDisconnected
 	}
 	if _, err := tx.Exec(ctx, stageShopSQL); err != nil {
 		return 0, fmt.Errorf("stage customers: %w", err)
@@ -110,7 +123,7 @@ func (s *Store) MergeShopCustomers(ctx context.Context, tx pgx.Tx, shop string, 
 	if err != nil {
 		return 0, fmt.Errorf("copy customers: %w", err)
 	}
-	tag, err := tx.Exec(ctx, mergeShopSQL, shop, began)
+	tag, err := tx.Exec(ctx, mergeShopSQL, shop, began, list(forgotten))
 	if err != nil {
 		return 0, fmt.Errorf("merge customers: %w", err)
 	}

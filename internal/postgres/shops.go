@@ -83,6 +83,9 @@ func (s *Store) Disconnect(ctx context.Context, tx pgx.Tx, target, reason string
 	return nil
 }
 
+// ErrDisconnected is a shop of which nothing may be kept until it is connected again.
+var ErrDisconnected = errors.New("the shop was disconnected: run `lockstep shopify connect` to bring it back")
+
 // Disconnected lists the targets that were disconnected.
 func (s *Store) Disconnected(ctx context.Context) ([]string, error) {
 	return s.targetNames(ctx, `select target from lockstep.targets where disconnected_at is not null order by target`)
@@ -128,6 +131,7 @@ func eraseShop() []struct{ table, sql string } {
 		{"shopify_changes", `delete from lockstep.shopify_changes where target = $1`},
 		{"customer_links", `delete from lockstep.customer_links where target = $1`},
 		{"history", `delete from lockstep.history where target = $1`},
+		{"reconcile_findings", `delete from lockstep.reconcile_findings where target = $1`},
 		{"reports", `update lockstep.privacy_requests set report = null where target = $1 and report is not null`},
 	}
 }
