@@ -23,6 +23,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
 )
 
 // Config says what an Inbox works with.
@@ -34,7 +35,13 @@ type Config struct {
 	Instance  string // the Clerk instance to accept from; empty: the first to send a signed event
 	Workers   int    // per target and process; 0 means 32
 	PollOnly  bool   // the pooler cannot LISTEN
+	Keep      Keep   // how long what happened is remembered
 	Log       *slog.Logger
+
+	// Linked hears how long a change took from being accepted until its target
+	// held it; nil for nobody.
+	Linked     func(target string, lag time.Duration)
+	Middleware []rivertype.Middleware // of the job engine
 }
 
 // Inbox accepts deliveries and works off what they cause.
@@ -46,6 +53,8 @@ type Inbox struct {
 	names    []string // of the targets, in the order of the settings
 	jobs     *river.Client[pgx.Tx]
 	works    bool
+	keep     Keep
+	linked   func(target string, lag time.Duration)
 	log      *slog.Logger
 	queue    chan *request
 	stopped  chan struct{} // closed when Run ends
@@ -55,7 +64,7 @@ type Inbox struct {
 // New makes an inbox that accepts only. Nothing is connected yet.
 func New(c Config) (*Inbox, error) {
 	in := newInbox(c)
-	return in, in.open(c.JobPool, &river.Config{Schema: postgres.Schema, Logger: c.Log, FetchCooldown: fetchCooldown})
+	return in, in.open(c.JobPool, &river.Config{Schema: postgres.Schema, Logger: c.Log, FetchCooldown: fetchCooldown, Middleware: c.Middleware})
 }
 
 // NewWorker makes an inbox that works as well, once it is started.
@@ -69,6 +78,10 @@ func newInbox(c Config) *Inbox {
 	in := &Inbox{
 		store: postgres.NewStore(c.Pool), pool: c.Pool, front: cmp.Or(c.FrontPool, c.Pool), log: c.Log,
 		targets: map[string]lockstep.Target{}, queue: make(chan *request), stopped: make(chan struct{}),
+		keep: c.Keep, linked: c.Linked,
+	}
+	if in.linked == nil {
+		in.linked = func(string, time.Duration) {}
 	}
 	for _, t := range c.Targets {
 		in.targets[t.Name()] = t

@@ -35,6 +35,7 @@ const (
 const (
 	dispatchQueue = "dispatch"
 	upkeepQueue   = "upkeep"
+	retainQueue   = "retain"
 )
 
 // dispatchArgs says: these users may have changed.
