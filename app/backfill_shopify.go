@@ -67,7 +67,7 @@ var errNoShop = errors.New("is not in the settings: name it by its permanent add
 // bulkShops are the targets that are shops: one, or all of them where none is named.
 func (a *App) bulkShops(name string) (list []*shopify.Target, err error) {
 	for _, t := range a.targets {
-		shop, ok := t.(*shopify.Target)
+		shop, ok := lockstep.As[*shopify.Target](t)
 		if ok && (name == "" || t.Name() == "shopify:"+strings.ToLower(name)) {
 			list = append(list, shop)
 		}

@@ -25,7 +25,7 @@ type shopOf struct {
 func (a *App) shops(only string) (list []shopOf, err error) {
 	only = strings.ToLower(strings.TrimSpace(only))
 	for _, t := range a.targets {
-		shop, ok := t.(*shopify.Target)
+		shop, ok := lockstep.As[*shopify.Target](t)
 		at := slices.IndexFunc(a.config.Shops, func(c ShopConfig) bool { return "shopify:"+c.Shop == t.Name() })
 		if ok && at >= 0 && (only == "" || a.config.Shops[at].Shop == only) {
 			list = append(list, shopOf{shop, a.config.Shops[at]})
@@ -234,7 +234,7 @@ func (a *App) Shops(ctx context.Context) ([]ShopReport, error) {
 // again if it is known where webhooks go; otherwise nobody said that they should
 // come.
 func (a *App) inspect(ctx context.Context, t lockstep.Target) (problems []string, stops error) {
-	shop, ok := t.(*shopify.Target)
+	shop, ok := lockstep.As[*shopify.Target](t)
 	if !ok {
 		return nil, nil
 	}

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/lockstephq/lockstep/clerk"
@@ -29,6 +31,16 @@ type Config struct {
 
 	// ClerkAuthorizedParties are the origins whose tokens are admitted.
 	ClerkAuthorizedParties []string
+
+	OperatorToken  string
+	MetricsAddr    string
+	LogFormat      string        // "json", "text", or empty for what suits the output
+	LogLevel       *slog.Level   // nil for the command's own
+	TracesURL      string        // of a collector; empty for off
+	WatchSilence   time.Duration // zero for off, as with the next
+	WatchPending   time.Duration
+	KeepDeliveries time.Duration // zero for ever, as with the next
+	KeepHistory    time.Duration
 
 	MedusaMode   string // "", "database"
 	MedusaSchema string
@@ -59,6 +71,8 @@ var known = []string{
 	"CLERK_SECRET_KEY", "CLERK_WEBHOOK_SECRET", "CLERK_JWT_KEY", "CLERK_ISSUER", "CLERK_PUBLISHABLE_KEY",
 	"CLERK_AUTHORIZED_PARTIES", "CLERK_INSTANCE_ID", "CLERK_API_URL",
 	"MEDUSA_MODE", "MEDUSA_SCHEMA", "MEDUSA_API_URL", "MEDUSA_API_KEY",
+	"LOCKSTEP_METRICS_ADDR", "LOCKSTEP_LOG_FORMAT", "LOCKSTEP_LOG_LEVEL",
+	"LOCKSTEP_WATCH_SILENCE", "LOCKSTEP_WATCH_PENDING", "LOCKSTEP_KEEP_DELIVERIES", "LOCKSTEP_KEEP_HISTORY",
 	"SHOPIFY_SHOP", "SHOPIFY_ACCESS_TOKEN", "SHOPIFY_CLIENT_ID", "SHOPIFY_CLIENT_SECRET", "SHOPIFY_WEBHOOK_SECRET", "SHOPIFY_API_URL",
 }
 
@@ -108,6 +122,7 @@ func LoadConfig(getenv func(string) string, need Need) (Config, error) {
 		Reconcile:       s.reconcile(),
 		ShopifyEndpoint: s.endpoint(),
 	}
+	s.operate(&c)
 	s.check(c, need)
 	return c, errors.Join(s.errs...)
 }

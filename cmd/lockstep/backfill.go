@@ -36,7 +36,7 @@ Stopped at any point, the same command goes on where it was. At the end users
 and profiles are counted; if the numbers differ, it says so and exits with 3.`,
 		Args: exactly(0, "backfill clerk [--restart] [--json]"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			a, err := open(c, app.NeedClerk, quiet(c))
+			a, err := open(c, app.NeedClerk, quiet)
 			if err != nil {
 				return err
 			}

@@ -34,7 +34,7 @@ more than an import can do is left to lockstep serve. It may be called again.`,
 			if push && restart {
 				return usageError{errors.New("--push and --restart do not go together: leave one out")}
 			}
-			a, err := open(c, app.NeedDatabase, quiet(c))
+			a, err := open(c, app.NeedDatabase, quiet)
 			if err != nil {
 				return err
 			}

@@ -73,7 +73,8 @@ func newRoot() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(), newMigrate(), newStatus(), newSync(), newShow(), newBackfill(), newReconcile(), newShopify(), newEmulate(), newDemo(), newVersion())
+	root.AddCommand(newServe(), newMigrate(), newStatus(), newSync(), newShow(), newRetry(), newConflicts(), newBackfill(), newReconcile(), newShopify(),
+		newEmulate(), newDemo(), newVersion())
 	root.InitDefaultHelpCmd()
 	checkHelp(root)
 	return root
@@ -103,22 +104,27 @@ func exactly(n int, usage string) cobra.PositionalArgs {
 	}
 }
 
-// open reads the settings and wires an App up; the caller closes it.
-func open(c *cobra.Command, need app.Need, log *slog.Logger) (*app.App, error) {
+// quiet is for commands that print a report.
+const quiet = slog.LevelWarn
+
+// open reads the settings and wires an App up; the caller closes it. It logs
+// from level on, unless the settings say otherwise.
+func open(c *cobra.Command, need app.Need, level slog.Level) (*app.App, error) {
 	config, err := app.LoadConfig(os.Getenv, need)
 	if err != nil {
 		return nil, err
 	}
-	return app.Open(config, log)
+	if config.LogLevel != nil {
+		level = *config.LogLevel
+	}
+	return app.Open(config, newLog(c.ErrOrStderr(), config.LogFormat, level))
 }
 
-// quiet logs warnings and errors only: for commands that print a report.
-func quiet(c *cobra.Command) *slog.Logger { return newLog(c.ErrOrStderr(), slog.LevelWarn) }
-
-// newLog writes text for people and JSON for collectors.
-func newLog(w io.Writer, level slog.Level) *slog.Logger {
+// newLog writes in a format or, without one, text for people and JSON for
+// collectors.
+func newLog(w io.Writer, format string, level slog.Level) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
-	if isTerminal(w) {
+	if format == "text" || format == "" && isTerminal(w) {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
 	return slog.New(slog.NewJSONHandler(w, options))

@@ -54,7 +54,7 @@ func newMigrateStatus() *cobra.Command {
 		Short: "List the steps of the schema and whether each is applied",
 		Args:  exactly(0, "migrate status"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			a, err := open(c, app.NeedDatabase, quiet(c))
+			a, err := open(c, app.NeedDatabase, quiet)
 			if err != nil {
 				return err
 			}
@@ -76,7 +76,7 @@ func newMigrateStatus() *cobra.Command {
 }
 
 func migrate(c *cobra.Command, run func(*app.App, context.Context) error, done string) error {
-	a, err := open(c, app.NeedDatabase, quiet(c))
+	a, err := open(c, app.NeedDatabase, quiet)
 	if err != nil {
 		return err
 	}

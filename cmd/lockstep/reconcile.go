@@ -34,7 +34,7 @@ Exit code 3 says that something is still out of step, or was not looked at.`,
 			if o.Deep && o.Target == "" {
 				need = app.NeedClerk
 			}
-			a, err := open(c, need, quiet(c))
+			a, err := open(c, need, quiet)
 			if err != nil {
 				return err
 			}

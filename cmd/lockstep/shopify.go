@@ -53,7 +53,7 @@ repeated: it adds what is missing, corrects addresses, and removes nothing.`,
 
 // withApp runs a command that needs the database.
 func withApp(c *cobra.Command, do func(*app.App) error) error {
-	a, err := open(c, app.NeedDatabase, quiet(c))
+	a, err := open(c, app.NeedDatabase, quiet)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func (w *captureWorker) NextRetry(job *river.Job[captureArgs]) time.Time {
 }
 
 func (w *captureWorker) Work(ctx context.Context, job *river.Job[captureArgs]) error {
-	target, ok := w.in.targets[job.Args.Target].(lockstep.Capturer)
+	target, ok := lockstep.As[lockstep.Capturer](w.in.targets[job.Args.Target])
 	if !ok {
 		return river.JobCancel(fmt.Errorf("target %s is no longer in the settings", job.Args.Target))
 	}

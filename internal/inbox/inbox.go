@@ -23,6 +23,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
 )
 
 // Config says what an Inbox works with.
@@ -34,6 +35,7 @@ type Config struct {
 	Instance  string // the Clerk instance to accept from; empty: the first to send a signed event
 	Workers   int    // per target and process; 0 means 32
 	PollOnly  bool   // the pooler cannot LISTEN
+	Keep      Keep   // how long what happened is remembered
 
 	// Inspect looks at a target every InspectEvery (zero: five minutes), and mends
 	// what it can. It returns what is wrong but stops nothing, and the reason to
@@ -43,6 +45,11 @@ type Config struct {
 
 	Reconcile ReconcileConfig
 	Log       *slog.Logger
+
+	// Linked hears how long a change took from being accepted until its target
+	// held it; nil for nobody.
+	Linked     func(target string, lag time.Duration)
+	Middleware []rivertype.Middleware // of the job engine
 }
 
 // Inbox accepts deliveries and works off what they cause.
@@ -55,6 +62,8 @@ type Inbox struct {
 	jobs     *river.Client[pgx.Tx]
 	works    bool
 	inspect  func(context.Context, lockstep.Target) ([]string, error)
+	retains  Keep
+	linked   func(target string, lag time.Duration)
 	log      *slog.Logger
 	queue    chan *request
 	stopped  chan struct{} // closed when Run ends
@@ -67,7 +76,7 @@ type Inbox struct {
 // New makes an inbox that accepts only. Nothing is connected yet.
 func New(c Config) (*Inbox, error) {
 	in := newInbox(c)
-	return in, in.open(c.JobPool, &river.Config{Schema: postgres.Schema, Logger: c.Log, FetchCooldown: fetchCooldown})
+	return in, in.open(c.JobPool, &river.Config{Schema: postgres.Schema, Logger: c.Log, FetchCooldown: fetchCooldown, Middleware: c.Middleware})
 }
 
 // NewWorker makes an inbox that works as well, once it is started.
@@ -82,6 +91,10 @@ func newInbox(c Config) *Inbox {
 		store: postgres.NewStore(c.Pool), pool: c.Pool, front: cmp.Or(c.FrontPool, c.Pool), log: c.Log, inspect: c.Inspect,
 		targets: map[string]lockstep.Target{}, queue: make(chan *request), stopped: make(chan struct{}),
 		stopping: make(chan struct{}), maxDeletions: c.Reconcile.MaxDeletions,
+		retains: c.Keep, linked: c.Linked,
+	}
+	if in.linked == nil {
+		in.linked = func(string, time.Duration) {}
 	}
 	for _, t := range c.Targets {
 		in.targets[t.Name()] = t

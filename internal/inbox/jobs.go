@@ -37,6 +37,7 @@ const (
 	upkeepQueue   = "upkeep"
 	inspectQueue  = "inspect"
 	privacyQueue  = "privacy"
+	retainQueue   = "retain"
 )
 
 // River's priorities, 1 to 4: a queue's live changes go before all bulk work.

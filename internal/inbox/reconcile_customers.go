@@ -22,7 +22,7 @@ const cannotList = "not walked: this target cannot list its customers"
 
 // walkCustomers compares all of a target's customers with the links.
 func (r *reconciling) walkCustomers(ctx context.Context, step *postgres.RunStep) error {
-	lister, ok := r.targets[step.Target].(lockstep.Lister)
+	lister, ok := lockstep.As[lockstep.Lister](r.targets[step.Target])
 	if !ok {
 		return r.skip(ctx, step, cannotList)
 	}

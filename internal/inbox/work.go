@@ -22,16 +22,17 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 	river.AddWorker(workers, &inspectWorker{in: in})
 	river.AddWorker(workers, &privacyWorker{in: in})
 	river.AddWorker(workers, &upkeepWorker{in: in})
+	river.AddWorker(workers, &retainWorker{in: in})
 	perTarget := c.Workers
 	if perTarget == 0 {
 		perTarget = 32
 	}
 	queues := map[string]river.QueueConfig{
-		dispatchQueue: {MaxWorkers: 2}, upkeepQueue: {MaxWorkers: 1}, inspectQueue: {MaxWorkers: 4}, privacyQueue: {MaxWorkers: 1},
+		dispatchQueue: {MaxWorkers: 2}, upkeepQueue: {MaxWorkers: 1}, retainQueue: {MaxWorkers: 1}, inspectQueue: {MaxWorkers: 4}, privacyQueue: {MaxWorkers: 1},
 	}
 	for _, name := range in.names {
 		queues[queueName(name)] = river.QueueConfig{MaxWorkers: perTarget}
-		if _, ok := in.targets[name].(lockstep.Capturer); ok {
+		if _, ok := lockstep.As[lockstep.Capturer](in.targets[name]); ok {
 			queues[captureQueue(name)] = river.QueueConfig{MaxWorkers: 1} // its reads are batches
 		}
 	}
@@ -40,7 +41,7 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 		poll = 100 * time.Millisecond
 	}
 	config := &river.Config{
-		Schema: postgres.Schema, Logger: c.Log, Workers: workers, Queues: queues,
+		Schema: postgres.Schema, Logger: c.Log, Workers: workers, Queues: queues, Middleware: c.Middleware,
 		FetchCooldown: fetchCooldown, FetchPollInterval: poll, PollOnly: c.PollOnly,
 		JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter,
 		PeriodicJobs: append(in.inspections(c), river.NewPeriodicJob(
@@ -48,7 +49,7 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 			func() (river.JobArgs, *river.InsertOpts) {
 				return upkeepArgs{}, &river.InsertOpts{Queue: upkeepQueue, MaxAttempts: 1}
 			},
-			&river.PeriodicJobOpts{RunOnStart: true})),
+			&river.PeriodicJobOpts{RunOnStart: true}), in.retainPeriodically()),
 	}
 	in.schedule(config, c.Reconcile)
 	return config
@@ -67,7 +68,7 @@ func (w *dispatchWorker) NextRetry(job *river.Job[dispatchArgs]) time.Time {
 
 func (w *dispatchWorker) Work(ctx context.Context, job *river.Job[dispatchArgs]) error {
 	err := w.in.inTx(ctx, func(tx pgx.Tx) error {
-		keys, err := w.in.store.Bump(ctx, tx, job.Args.Users, w.in.names)
+		keys, err := w.in.store.BumpSince(ctx, tx, job.Args.Users, w.in.names, job.CreatedAt)
 		if err != nil {
 			return err
 		}
@@ -184,6 +185,9 @@ func (in *Inbox) round(ctx context.Context, t lockstep.Target, k postgres.Key, d
 	})
 	if err != nil {
 		return false, &roundError{claim, fmt.Errorf("remember the result: %w", postgres.Redact(err))}
+	}
+	if lag, due := claim.Lag(); due && !more && res.Decision.Status == lockstep.StatusLinked {
+		in.linked(k.Target, lag)
 	}
 	return more, nil
 }

@@ -21,26 +21,36 @@ type Key struct {
 // behind live changes. The row is locked before its queued_at is looked at; a
 // snapshot would miss a worker that is just finishing, and the change with it.
 func (s *Store) Bump(ctx context.Context, tx pgx.Tx, users, targets []string) ([]Key, error) {
-	return s.bump(ctx, tx, users, targets, false)
+	return s.bump(ctx, tx, users, targets, time.Time{}, false)
+}
+
+// BumpSince is Bump for a change that was accepted at a time in the past, from
+// which the lag of the targets is counted; zero means now.
+func (s *Store) BumpSince(ctx context.Context, tx pgx.Tx, users, targets []string, since time.Time) ([]Key, error) {
+	return s.bump(ctx, tx, users, targets, since, false)
 }
 
 // BumpBulk is Bump for backfill and reconciling, whose jobs wait behind live
 // changes: a live Bump makes another, that does not.
 func (s *Store) BumpBulk(ctx context.Context, tx pgx.Tx, users, targets []string) ([]Key, error) {
-	return s.bump(ctx, tx, users, targets, true)
+	return s.bump(ctx, tx, users, targets, time.Time{}, true)
 }
 
-func (s *Store) bump(ctx context.Context, tx pgx.Tx, users, targets []string, bulk bool) ([]Key, error) {
+func (s *Store) bump(ctx context.Context, tx pgx.Tx, users, targets []string, since time.Time, bulk bool) ([]Key, error) {
+	var at *time.Time
+	if !since.IsZero() {
+		at = &since
+	}
 	rows, err := tx.Query(ctx, `
 		insert into lockstep.customer_links as l (clerk_user_id, target, desired, queued_at, queued_bulk)
-		select u, t, 1, now(), $3::boolean from unnest($1::text[]) u cross join unnest($2::text[]) t
+		select u, t, 1, coalesce($4::timestamptz, now()), $3::boolean from unnest($1::text[]) u cross join unnest($2::text[]) t
 		 group by u, t order by u, t
 		on conflict (clerk_user_id, target) do update set
 		  desired = l.desired + 1,
-		  queued_at = case when l.queued_at is null or l.queued_bulk and not $3::boolean then now() else l.queued_at end,
+		  queued_at = case when l.queued_at is null or l.queued_bulk and not $3::boolean then excluded.queued_at else l.queued_at end,
 		  queued_bulk = $3::boolean and (l.queued_at is null or l.queued_bulk),
 		  status = case when l.status = 'failed' then 'pending' else l.status end, updated_at = now()
-		returning clerk_user_id, target, queued_at = now()`, users, targets, bulk)
+		returning clerk_user_id, target, queued_at = coalesce($4::timestamptz, now())`, users, targets, bulk, at)
 	if err != nil {
 		return nil, fmt.Errorf("bump links: %w", err)
 	}
@@ -70,6 +80,16 @@ type Claim struct {
 	Profile lockstep.Profile
 	seen    int64 // desired, before the profile was read
 	lease   int64
+
+	queued  bool          // a change was waiting
+	waited  time.Duration // since it was accepted until it was claimed, by the database's clock
+	claimed time.Time     // by this process's
+}
+
+// Lag is how long the oldest change that the claim is about has been waiting by
+// now. Due is false for a look that no change asked for.
+func (c Claim) Lag() (lag time.Duration, due bool) {
+	return c.waited + time.Since(c.claimed), c.queued
 }
 
 // BusyError says that another worker holds the link.
@@ -92,10 +112,12 @@ func (s *Store) Claim(ctx context.Context, k Key, lease time.Duration) (Claim, e
 	batch.Queue(`
 		update lockstep.customer_links set lease = lease + 1, lease_until = now() + $3::interval
 		 where clerk_user_id = $1 and target = $2 and (lease_until is null or lease_until < now())
-		returning lease, desired, `+linkColumns, k.UserID, k.Target, lease)
+		returning lease, desired, queued_at is not null, greatest(coalesce(now() - queued_at, interval '0'), interval '0'), `+linkColumns,
+		k.UserID, k.Target, lease)
 	batch.Queue(`select `+profileColumns+` from public.profiles where id = $1`, k.UserID)
 	results := s.pool.SendBatch(ctx, &batch)
-	claimErr := results.QueryRow().Scan(append([]any{&c.lease, &c.seen}, scanLink(&c.Link)...)...)
+	claimErr := results.QueryRow().Scan(append([]any{&c.lease, &c.seen, &c.queued, &c.waited}, scanLink(&c.Link)...)...)
+	c.claimed = time.Now()
 	profileErr := results.QueryRow().Scan(scanProfile(&c.Profile)...)
 	if err := results.Close(); err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return Claim{}, fmt.Errorf("claim link: %w", err)
@@ -258,7 +280,7 @@ func (s *Store) Recheck(ctx context.Context, tx pgx.Tx, limit int) ([]Key, error
 // backfill leaves a job for every user, for hours.
 func (s *Store) Overdue(ctx context.Context, tx pgx.Tx, limit int) ([]Key, error) {
 	rows, err := tx.Query(ctx, `
-		update lockstep.customer_links u set queued_at = now(), queued_bulk = false, updated_at = now()
+		update lockstep.customer_links u set queued_at = coalesce(u.queued_at, now()), queued_bulk = false, updated_at = now()
 		  from (select clerk_user_id, target from lockstep.customer_links l
 		         where applied < desired and status <> 'failed'
 		           and target not in (select p.target from lockstep.targets p where p.paused_at is not null)

@@ -21,8 +21,11 @@ type TargetStatus struct {
 	Failed       int        `json:"failed"`
 	Released     int        `json:"released"`    // deleted users, not part of Users
 	LagSeconds   float64    `json:"lag_seconds"` // age of the oldest change not yet applied
+	Oldest       *time.Time `json:"oldest_pending"`
+	Paused       bool       `json:"paused"`
 	PausedAt     *time.Time `json:"paused_at,omitempty"`
 	PausedReason string     `json:"paused_reason,omitempty"`
+	Reconciled   *time.Time `json:"last_reconcile"`                // when the target was last compared as a whole
 	Disconnected bool       `json:"disconnected,omitempty" db:"-"` // paused until a person connects it
 	Problems     []string   `json:"problems,omitempty" db:"-"`     // what is wrong but stops nothing
 }
@@ -31,7 +34,8 @@ type TargetStatus struct {
 func (s *Store) Status(ctx context.Context, targets []string) ([]TargetStatus, error) {
 	rows, err := s.pool.Query(ctx, `
 		select t.target, coalesce(n.users, 0), coalesce(n.linked, 0), coalesce(n.pending, 0), coalesce(n.waiting, 0), coalesce(n.conflicts, 0),
-		       coalesce(n.failed, 0), coalesce(n.released, 0), coalesce(n.lag, 0), p.paused_at, coalesce(p.reason, '')
+		       coalesce(n.failed, 0), coalesce(n.released, 0), coalesce(extract(epoch from now() - n.oldest)::float8, 0),
+		       n.oldest, p.paused_at is not null, p.paused_at, coalesce(p.reason, ''), null::timestamptz
 		  from unnest($1::text[]) with ordinality t(target, n_)
 		  left join lateral (
 		    select count(*) filter (where alive) as users,
@@ -41,7 +45,7 @@ func (s *Store) Status(ctx context.Context, targets []string) ([]TargetStatus, e
 		           count(*) filter (where alive and state = 'conflict') as conflicts,
 		           count(*) filter (where alive and state = 'failed') as failed,
 		           count(*) filter (where not alive and state = 'released') as released,
-		           extract(epoch from now() - min(since))::float8 as lag
+		           min(since) as oldest
 		      from (select p.deleted_at is null as alive,
 		                   case when l.status in ('failed', 'conflict', 'waiting') then l.status
 		                        when l.status is null or l.applied < l.desired or l.status = 'released' and p.deleted_at is null then 'pending'
