@@ -5,7 +5,7 @@ GO    ?= go
 RACE  ?= -race
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-medusa bench lint build postgres nginx pgbouncer
+.PHONY: help demo test test-medusa soak bench lint build postgres nginx pgbouncer
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ test: postgres nginx pgbouncer ## run every test
 test-medusa: postgres ## test against a real Medusa (needs Node 20.19 or later, and npm)
 	set -o pipefail; $(GO) run ./internal/realmedusa \
 		$(GO) test -v -count=1 -timeout 20m -p 1 -run OnRealMedusa ./medusa ./internal/emulator | grep -vE '^ *=== (RUN|PAUSE|CONT)'
+
+soak: postgres ## reconcile 5,000 users who were harmed in every way (LOCKSTEP_SOAK_USERS=N)
+	LOCKSTEP_SOAK_USERS=$${LOCKSTEP_SOAK_USERS:-5000} $(GO) test $(RACE) -timeout 60m -count 1 -v -run '^TestReconcile$$' ./app
 
 bench: postgres ## measure, in ratios: accepting webhooks, time to the customer
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/bench

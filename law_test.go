@@ -29,7 +29,9 @@ var law = map[string][]string{
 	"examples/nethttp":        {"", "auth", "clerk"},
 	"internal/engine":         {""},
 	"internal/postgres":       {""},
-	"internal/web":            {""},
+	"internal/web":            {"", "docs"},
+	"internal/observe":        {"", "internal/postgres"},
+	"docs":                    {},
 	"internal/inbox":          {"", "internal/engine", "internal/postgres"},
 	"internal/emulator":       {},
 	"internal/localpg":        {},
@@ -38,7 +40,7 @@ var law = map[string][]string{
 	"internal/standin":        {},
 	"internal/realmedusa":     {"internal/localpg", "internal/standin"},
 	"internal/testdb":         {"internal/localpg/pgtest", "internal/postgres", "internal/standin"},
-	"app":                     {"", "auth", "clerk", "medusa", "shopify", "internal/engine", "internal/postgres", "internal/inbox", "internal/web"},
+	"app":                     {"", "auth", "clerk", "medusa", "shopify", "internal/engine", "internal/postgres", "internal/inbox", "internal/observe", "internal/web"},
 	"cmd/lockstep":            {"", "app"},
 }
 
@@ -51,11 +53,14 @@ var lawOfFiles = map[string][]string{
 
 // onlyHome names the dependencies that have one home.
 var onlyHome = map[string][]string{
-	"github.com/riverqueue/river":    {"internal/inbox", "internal/postgres"}, // postgres runs its migrations
+	"github.com/riverqueue/river":    {"internal/inbox", "internal/postgres", "internal/observe"}, // postgres runs its migrations, observe traces it
 	"github.com/pressly/goose":       {"internal/postgres"},
 	"github.com/spf13/cobra":         {"cmd/lockstep"},
 	"github.com/goccy/go-yaml":       {"app"},
 	"github.com/schollz/progressbar": {"cmd/lockstep"},
+	"github.com/robfig/cron":         {"app"},
+	"github.com/prometheus":          {"internal/observe"},
+	"go.opentelemetry.io":            {"internal/observe"},
 }
 
 // goFile is a parsed file of the product; tests are free.

@@ -62,6 +62,29 @@ type Lister interface {
 	List(ctx context.Context, after string, limit int) ([]Customer, error)
 }
 
+// Wrapper is a Target around another, to count its calls, say, or to fail some.
+type Wrapper interface {
+	Target
+	Unwrap() Target
+}
+
+// As finds what more a target can do, such as Lister, or its own type: in the
+// target itself, or else in the one that it wraps. A type assertion would see
+// the wrapper alone.
+func As[T any](t Target) (T, bool) {
+	for {
+		if found, ok := t.(T); ok {
+			return found, true
+		}
+		w, ok := t.(Wrapper)
+		if !ok {
+			var none T
+			return none, false
+		}
+		t = w.Unwrap()
+	}
+}
+
 // Customer is a record in a target, reduced to the fields Lockstep owns.
 type Customer struct {
 	ID        string // the target's own id: "cus_…"

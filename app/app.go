@@ -6,11 +6,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/internal/inbox"
+	"github.com/lockstephq/lockstep/internal/observe"
 	"github.com/lockstephq/lockstep/internal/postgres"
 )
 
@@ -24,6 +26,11 @@ type App struct {
 	jobPool *pgxpool.Pool // the job engine's own
 	medusa  *pgxpool.Pool // a store that hangs must not take our connections
 	targets []lockstep.Target
+	watch   *observe.Watch
+	metrics *observe.Metrics
+	traces  *observe.Traces // nil for off
+
+	inspectEvery time.Duration // zero: the default
 }
 
 // Option changes how an App is wired; demo and tests use it.
@@ -43,6 +50,11 @@ func WithExtraTargets(more ...lockstep.Target) Option {
 	return func(a *App) { a.targets = append(a.targets, more...) }
 }
 
+// WithInspectEvery changes how often each shop is inspected.
+func WithInspectEvery(d time.Duration) Option {
+	return func(a *App) { a.inspectEvery = d }
+}
+
 // Connections per pool and process.
 const (
 	storeConns  = 12
@@ -55,11 +67,16 @@ const (
 func Open(c Config, log *slog.Logger, options ...Option) (*App, error) {
 	a := &App{config: c, log: log}
 	var err error
+	if c.TracesURL != "" {
+		if a.traces, err = observe.OpenTraces(context.Background(), c.TracesURL, log); err != nil {
+			return nil, err
+		}
+	}
 	for _, p := range []struct {
 		pool **pgxpool.Pool
 		max  int32
 	}{{&a.pool, storeConns}, {&a.front, frontConns}, {&a.jobPool, jobConns}, {&a.medusa, medusaConns}} {
-		if *p.pool, err = openPool(c.DatabaseURL, p.max); err != nil {
+		if *p.pool, err = openPool(c.DatabaseURL, p.max, a.traces); err != nil {
 			a.Close()
 			return nil, err
 		}
@@ -72,15 +89,32 @@ func Open(c Config, log *slog.Logger, options ...Option) (*App, error) {
 	for _, o := range options {
 		o(a)
 	}
+	a.observe()
 	return a, nil
 }
 
-func openPool(url string, most int32) (*pgxpool.Pool, error) {
+// observe puts the wired parts under observation.
+func (a *App) observe() {
+	vitals := func(ctx context.Context) (postgres.Vitals, error) { return inbox.Vitals(ctx, a.frontStore()) }
+	a.watch = observe.NewWatch(vitals, observe.Scope{
+		Targets: a.targetNames(), Sources: []string{"clerk"}, Silence: a.config.WatchSilence, Pending: a.config.WatchPending,
+	})
+	a.metrics = observe.NewMetrics(a.watch)
+	for i, t := range a.targets {
+		a.targets[i] = a.metrics.Target(t, a.traces)
+	}
+}
+
+// frontStore does not wait for the workers: probes and webhooks use it.
+func (a *App) frontStore() *postgres.Store { return postgres.NewStore(a.front) }
+
+func openPool(url string, most int32, traces *observe.Traces) (*pgxpool.Pool, error) {
 	config, err := postgres.ParseURL(url)
 	if err != nil {
 		return nil, &SettingError{"DATABASE_URL", err}
 	}
 	config.MaxConns = most
+	config.ConnConfig.Tracer = traces.Queries()
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", postgres.Redact(err))
@@ -88,8 +122,16 @@ func openPool(url string, most int32) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
+// traceTime bounds the sending of the last spans.
+const traceTime = 5 * time.Second
+
 // Close ends all connections.
 func (a *App) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), traceTime)
+	defer cancel()
+	if err := a.traces.Close(ctx); err != nil {
+		a.log.Warn("the last traces were not delivered")
+	}
 	for _, p := range []*pgxpool.Pool{a.pool, a.front, a.jobPool, a.medusa} {
 		if p != nil {
 			p.Close()
@@ -100,7 +142,10 @@ func (a *App) Close() {
 func (a *App) inboxConfig() inbox.Config {
 	return inbox.Config{
 		Pool: a.pool, FrontPool: a.front, JobPool: a.jobPool, Targets: a.targets, Instance: a.config.ClerkInstanceID,
-		PollOnly: postgres.TransactionPooler(a.connConfig()), Log: a.log,
+		PollOnly: postgres.TransactionPooler(a.connConfig()), Log: a.log, Inspect: a.inspect, InspectEvery: a.inspectEvery,
+		Reconcile: inbox.ReconcileConfig{MaxDeletions: a.config.Reconcile.MaxDeletions},
+		Keep:      inbox.Keep{Deliveries: a.config.KeepDeliveries, History: a.config.KeepHistory},
+		Linked:    a.metrics.Linked, Middleware: a.traces.Jobs(),
 	}
 }
 

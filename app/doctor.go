@@ -225,7 +225,7 @@ func examineTarget(ctx context.Context, t lockstep.Target) (findings []lockstep.
 		check = finding(t.Name(), "check", lockstep.FindingFailed, err.Error(), "mend that, and type lockstep doctor again")
 	}
 	findings = append(findings, check)
-	if e, ok := t.(lockstep.Examiner); ok {
+	if e, ok := lockstep.As[lockstep.Examiner](t); ok {
 		for _, f := range e.Examine(ctx) {
 			f.Area = t.Name()
 			findings = append(findings, f)

@@ -4,23 +4,31 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/internal/inbox"
+	"github.com/lockstephq/lockstep/internal/observe"
 	"github.com/lockstephq/lockstep/internal/postgres"
 )
 
 // The words of reports, for commands that print them.
 type (
 	TargetStatus  = postgres.TargetStatus
+	ConflictLink  = postgres.ConflictLink
+	Watchdog      = observe.State
+	Retried       = inbox.Retried
 	TimelineEntry = postgres.Entry
 	MigrationStep = postgres.Step
 	Explanation   = inbox.Explanation
 )
 
-// ErrUnknownUser is a user without a profile.
-var ErrUnknownUser = postgres.ErrNoProfile
+// What a command may be asked for that is not there.
+var (
+	ErrUnknownUser   = postgres.ErrNoProfile // a user without a profile
+	ErrUnknownTarget = inbox.ErrUnknownTarget
+)
 
 // MigrateOptions are how a migration is run.
 type MigrateOptions struct {
@@ -75,6 +83,56 @@ func (a *App) Status(ctx context.Context) ([]TargetStatus, error) {
 	return a.store.Status(ctx, a.targetNames())
 }
 
+// StatusReport is how far everything is in step, and what needs a person.
+type StatusReport struct {
+	Targets   []TargetStatus `json:"targets"`
+	Watchdogs []Watchdog     `json:"watchdogs"`
+}
+
+// StatusReport reads the targets' status and asks the watchdogs.
+func (a *App) StatusReport(ctx context.Context) (r StatusReport, err error) {
+	if r.Targets, err = a.Status(ctx); err != nil {
+		return r, err
+	}
+	r.Watchdogs, err = a.Watchdogs(ctx)
+	return r, err
+}
+
+// Watchdogs says what needs a person.
+func (a *App) Watchdogs(ctx context.Context) ([]Watchdog, error) {
+	report, err := a.watch.Look(ctx)
+	return report.Watchdogs, err
+}
+
+// maxConflicts bounds a list of conflicts.
+const maxConflicts = 10_000
+
+// Conflicts lists the links that only a person may decide, oldest first; of all
+// targets if target is empty.
+func (a *App) Conflicts(ctx context.Context, target string) ([]ConflictLink, error) {
+	names := a.targetNames()
+	if target != "" {
+		if !slices.Contains(names, target) {
+			return nil, ErrUnknownTarget
+		}
+		names = []string{target}
+	}
+	if err := a.store.Ping(ctx); err != nil {
+		return nil, err
+	}
+	return a.store.Conflicts(ctx, names, maxConflicts)
+}
+
+// Retry queues anew what was given up, and resumes paused targets that work:
+// of the users, or of all; to the target, or to all.
+func (a *App) Retry(ctx context.Context, target string, users []string) (Retried, error) {
+	in, err := a.syncer(ctx)
+	if err != nil {
+		return Retried{}, err
+	}
+	return in.Retry(ctx, target, users)
+}
+
 // UserReport is all that Lockstep knows of one user.
 type UserReport struct {
 	Profile  lockstep.Profile
@@ -124,7 +182,7 @@ func (a *App) syncer(ctx context.Context) (*inbox.Inbox, error) {
 		return nil, errNoTargets
 	}
 	if err := a.store.Ping(ctx); err != nil {
-		return nil, fmt.Errorf("sync: %w", err)
+		return nil, fmt.Errorf("not begun: %w", err)
 	}
 	return inbox.New(a.inboxConfig())
 }

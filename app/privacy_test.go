@@ -63,7 +63,8 @@ func (t *tee) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // Guarantee 7: whatever goes wrong, nothing personal and no secret gets into
-// logs, answers, job errors or reasons. All personal data here says "canary".
+// logs, answers, metrics, traces, job errors or reasons. All personal data here
+// says "canary", and so do the secrets that may be chosen.
 func TestNothingPersonalIsLogged(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
@@ -74,17 +75,21 @@ func TestNothingPersonalIsLogged(t *testing.T) {
 	u, err := url.Parse(pg.URL(standin.Owner, ""))
 	must(t, err)
 	u.User = url.UserPassword(standin.Owner, canary) // the server trusts anyway
-	log, answers := &buffer{}, &tee{}
-	w := newWorldWith(t, setup{url: u.String(), superuser: pg.URL("", ""), log: log, client: &http.Client{Transport: answers},
+	log, answers, spans := &buffer{}, &tee{}, newCollector(t)
+	env := map[string]string{"LOCKSTEP_OPERATOR_TOKEN": operatorToken, "OTEL_EXPORTER_OTLP_ENDPOINT": spans.url + "/" + canary}
+	shop := canaryShop(t, env)
+	w := newWorldWith(t, setup{url: u.String(), superuser: pg.URL("", ""), env: env, log: log, client: &http.Client{Transport: answers},
 		options: []app.Option{app.WithTargets(func(t lockstep.Target) lockstep.Target {
 			return targettest.NewFlaky(t, targettest.Rates{Seed: 1, Fail: 0.3, After: 0.34})
 		})}})
 	w.alter(tattlers)
 	w.provoke()
 	w.badRequests(answers)
+	w.askAsOperator(answers)
 	for _, sql := range noTattlers {
 		w.alter(sql)
 	}
+	w.misbehave(shop)
 	for range 2 {
 		w.population("restart")
 		must(t, pg.Restart(t.Context()))
@@ -92,13 +97,31 @@ func TestNothingPersonalIsLogged(t *testing.T) {
 	w.delivered()
 	w.eventually("all are in step", `select count(*) = 0 from lockstep.customer_links where applied < desired and status <> 'failed'`)
 
-	for what, text := range map[string]string{"log": log.String(), "answers": answers.bodies.String(), "database": w.notes()} {
+	metrics := w.request(http.MethodGet, "/metrics", nil, nil).body
+	probes := w.request(http.MethodGet, "/readyz", nil, nil).body + w.operate("GET", "status", "").body + w.operate("GET", "conflicts", "").body
+	w.asked()
+	must(t, w.wait()) // the last spans are sent, the last lines logged
+	everything := map[string]string{"log": log.String(), "answers": answers.bodies.String(), "database": w.notes(),
+		"metrics": metrics, "probes": probes, "traces": spans.bodies.String()}
+	for what, text := range everything {
 		w.wantNoCanary(what, text)
 	}
-	for _, proof := range []string{"P0001", "22P02", "23514", "injected fault"} {
-		if !strings.Contains(log.String()+w.notes(), proof) {
-			t.Errorf("nothing tells of %s: the test provoked too little", proof)
+	for what, proofs := range map[string][]string{
+		"log":      {"target paused", "operator request failed", "webhook refused"},
+		"database": {"P0001", "23514", "injected fault", "cus_foreign"},
+		"answers":  {"NOT_FOUND", "BAD_REQUEST", "UNAUTHORIZED", "UPSTREAM_UNAVAILABLE", "PAYLOAD_TOO_LARGE"},
+		"metrics":  {`outcome="transient"`, `outcome="unknown"`, `outcome="refused"`, `outcome="throttled"`, `reason="signature"`, `reason="unavailable"`},
+		"probes":   {"cus_foreign", `"worker":true`},
+		"traces":   {"POST /webhooks/clerk", "GET /v1/operator/users/{id}", "river.work/sync", "target create", "transient"},
+	} {
+		for _, proof := range proofs {
+			if !strings.Contains(everything[what], proof) {
+				t.Errorf("%s: nothing tells of %s: the test provoked too little", what, proof)
+			}
 		}
+	}
+	if !strings.Contains(everything["log"]+everything["database"], "22P02") {
+		t.Error("nothing tells of 22P02: the test provoked too little")
 	}
 }
 
@@ -141,7 +164,7 @@ func (w *world) provoke() {
 		w.answered(w.lastMessage(), http.StatusServiceUnavailable)
 	}
 	w.population("usual")
-	const reason = `select coalesce((select reason like $2 from lockstep.customer_links where clerk_user_id = $1), false)`
+	const reason = `select exists (select 1 from lockstep.customer_links where clerk_user_id = $1 and target = 'medusa' and reason like $2)`
 	for last, why := range map[string]string{"Canary Customer": "%P0001%", "Canary Remember": "%P0001%", "Canary Check": "%23514%", "Canary": "%cus_foreign%"} {
 		mail := strings.TrimPrefix(last, "Canary ")
 		if mail == "Canary" {
@@ -201,7 +224,8 @@ func (w *world) wantNoCanary(what, text string) {
 	w.t.Helper()
 	settings := w.settings(nil)
 	for name, secret := range map[string]string{"canary": canary, "phone": "+1555555",
-		"CLERK_WEBHOOK_SECRET": settings["CLERK_WEBHOOK_SECRET"], "CLERK_SECRET_KEY": settings["CLERK_SECRET_KEY"]} {
+		"CLERK_WEBHOOK_SECRET": settings["CLERK_WEBHOOK_SECRET"], "CLERK_SECRET_KEY": settings["CLERK_SECRET_KEY"],
+		"SHOPIFY_ACCESS_TOKEN": settings["SHOPIFY_ACCESS_TOKEN"], "caller": "203.0.113.77"} {
 		i := strings.Index(strings.ToLower(text), strings.ToLower(secret))
 		if i >= 0 {
 			w.t.Errorf("%s: %s: …%s…", what, name, text[max(0, i-300):min(len(text), i+100)])

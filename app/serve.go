@@ -41,7 +41,9 @@ func (a *App) Serve(ctx context.Context, role Role, listening func(net.Addr)) er
 	if role == RoleWeb {
 		newInbox = inbox.New
 	}
-	in, err := newInbox(a.inboxConfig())
+	config := a.inboxConfig()
+	config.Reconcile = a.schedule()
+	in, err := newInbox(config)
 	if err != nil {
 		return err
 	}
@@ -58,8 +60,22 @@ func (a *App) Serve(ctx context.Context, role Role, listening func(net.Addr)) er
 		}
 		return a.listen(ctx, in, listening)
 	})
+	if a.config.MetricsAddr != "" {
+		group.Go(func() error { return a.listenForProbes(ctx) })
+	}
 	group.Go(func() error { a.warnOfTargets(ctx); return nil })
 	return group.Wait()
+}
+
+// listenForProbes answers operators on an address of their own, in every role.
+func (a *App) listenForProbes(ctx context.Context) error {
+	front := web.Front{Ready: a.health, Metrics: a.metrics.Handler(), Log: a.log}
+	l, err := a.bind(ctx, "LOCKSTEP_METRICS_ADDR", a.config.MetricsAddr)
+	if l == nil {
+		return err
+	}
+	a.log.Info("answering probes", "addr", l.Addr().String())
+	return a.serveUntil(ctx, a.newServer(front.Handler()), l)
 }
 
 func (a *App) listen(ctx context.Context, in *inbox.Inbox, listening func(net.Addr)) error {
@@ -71,28 +87,54 @@ func (a *App) listen(ctx context.Context, in *inbox.Inbox, listening func(net.Ad
 	if err != nil {
 		return err
 	}
-	front := web.Front{
-		Webhooks: map[string]web.Receive{"clerk": receiveClerk(verifier, in, sessions.guard.Forget)},
-		Me:       sessions.me(),
-		Ready:    postgres.NewStore(a.front).Ping, Log: a.log,
-	}
-	server := &http.Server{
-		Handler: front.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
-		WriteTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn),
-	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.config.Addr)
-	if ctx.Err() != nil {
-		return nil // stopped before it began
-	}
+	shops, err := shopVerifiers(a.config.Shops)
 	if err != nil {
-		return &SettingError{"LOCKSTEP_ADDR", whyNotListening(err)}
+		return err
+	}
+	front := web.Front{
+		Webhooks: map[string]web.Receive{
+			"clerk":   receiveClerk(verifier, in, sessions.guard.Forget),
+			"shopify": receiveShopify(shops, in),
+		},
+		Me: sessions.me(), Operator: a.operator(in), Counter: a.metrics, Ready: a.health, Log: a.log,
+	}
+	if a.config.MetricsAddr == "" {
+		front.Metrics = a.metrics.Handler()
+	}
+	server := a.newServer(a.traces.Handler(front.Handler()))
+	listener, err := a.bind(ctx, "LOCKSTEP_ADDR", a.config.Addr)
+	if listener == nil {
+		return err
 	}
 	a.log.Info("listening", "addr", listener.Addr().String(), "targets", a.targetNames())
 	if listening != nil {
 		listening(listener.Addr())
 	}
 	return a.serveUntil(ctx, server, listener)
+}
+
+func (a *App) newServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn),
+	}
+}
+
+// bind listens at the address that a setting names; nil without an error if a
+// stop came first.
+func (a *App) bind(ctx context.Context, setting, addr string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if ctx.Err() != nil {
+		if err == nil {
+			_ = l.Close() // nobody has heard of it
+		}
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &SettingError{setting, whyNotListening(err)}
+	}
+	return l, nil
 }
 
 // whyNotListening says what to do; the system's own error quotes the setting.

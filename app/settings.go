@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/lockstephq/lockstep/clerk"
@@ -31,6 +33,16 @@ type Config struct {
 	// ClerkAuthorizedParties are the origins whose tokens are admitted.
 	ClerkAuthorizedParties []string
 
+	OperatorToken  string
+	MetricsAddr    string
+	LogFormat      string        // "json", "text", or empty for what suits the output
+	LogLevel       *slog.Level   // nil for the command's own
+	TracesURL      string        // of a collector; empty for off
+	WatchSilence   time.Duration // zero for off, as with the next
+	WatchPending   time.Duration
+	KeepDeliveries time.Duration // zero for ever, as with the next
+	KeepHistory    time.Duration
+
 	MedusaMode   string // "", "database", "api"
 	MedusaSchema string
 	MedusaAPI    MedusaAPIConfig
@@ -39,6 +51,12 @@ type Config struct {
 	MedusaAccounts string
 
 	Shops []ShopConfig
+
+	Reconcile ReconcileConfig
+
+	// ShopifyEndpoint is where shops send their webhooks, by LOCKSTEP_PUBLIC_URL;
+	// empty: where `shopify connect` said.
+	ShopifyEndpoint string
 }
 
 // Need says which settings a command cannot do without.
@@ -49,12 +67,16 @@ const (
 	NeedDatabase Need = iota // all commands but version, emulate and demo
 	NeedWeb                  // serve, in the roles all and web
 	NeedNothing              // migrate export
+	NeedClerk                // commands that read Clerk's users
 )
 
 // known are the settings that a file may hold; the environment has the same
 // names. Those of parts to come are accepted, so that one file serves upgrades.
 var known = []string{
-	"DATABASE_URL", "LOCKSTEP_ROLE_PASSWORD", "LOCKSTEP_ADDR", "LOCKSTEP_OPERATOR_TOKEN", "LOCKSTEP_CORS_ORIGINS",
+	"DATABASE_URL", "LOCKSTEP_ROLE_PASSWORD", "LOCKSTEP_ADDR", "LOCKSTEP_PUBLIC_URL", "LOCKSTEP_OPERATOR_TOKEN", "LOCKSTEP_CORS_ORIGINS",
+	"LOCKSTEP_RECONCILE_SHALLOW", "LOCKSTEP_RECONCILE_DEEP", "LOCKSTEP_RECONCILE_MAX_DELETIONS",
+	"LOCKSTEP_METRICS_ADDR", "LOCKSTEP_LOG_FORMAT", "LOCKSTEP_LOG_LEVEL",
+	"LOCKSTEP_WATCH_SILENCE", "LOCKSTEP_WATCH_PENDING", "LOCKSTEP_KEEP_DELIVERIES", "LOCKSTEP_KEEP_HISTORY",
 	"CLERK_SECRET_KEY", "CLERK_WEBHOOK_SECRET", "CLERK_JWT_KEY", "CLERK_ISSUER", "CLERK_PUBLISHABLE_KEY",
 	"CLERK_AUTHORIZED_PARTIES", "CLERK_INSTANCE_ID", "CLERK_API_URL",
 	"MEDUSA_MODE", "MEDUSA_SCHEMA", "MEDUSA_ACCOUNTS", "MEDUSA_API_URL", "MEDUSA_API_KEY", "MEDUSA_ADMIN_EMAIL", "MEDUSA_ADMIN_PASSWORD",
@@ -93,7 +115,7 @@ func LoadConfig(getenv func(string) string, need Need) (Config, error) {
 }
 
 func (s *settings) config() Config {
-	return Config{
+	c := Config{
 		DatabaseURL:         s.get("DATABASE_URL", ""),
 		RolePassword:        s.get("LOCKSTEP_ROLE_PASSWORD", ""),
 		Addr:                s.get("LOCKSTEP_ADDR", ":8080"),
@@ -114,15 +136,23 @@ func (s *settings) config() Config {
 		MedusaAccounts: s.get("MEDUSA_ACCOUNTS", ""),
 
 		Shops: s.shops(),
+
+		Reconcile:       s.reconcile(),
+		ShopifyEndpoint: s.endpoint(),
 	}
+	s.operate(&c)
+	return c
 }
 
 func (s *settings) check(c Config, need Need) {
 	if _, err := postgres.ParseURL(c.DatabaseURL); err != nil && need != NeedNothing {
 		s.wrong("DATABASE_URL", "%w: set it to your database's, such as postgres://user:password@host:5432/database", err)
 	}
-	if need == NeedWeb {
+	switch need {
+	case NeedWeb:
 		s.checkClerk(c)
+	case NeedClerk:
+		s.checkClerkAPI(c)
 	}
 	if id := c.ClerkInstanceID; id != "" && !strings.HasPrefix(id, "ins_") {
 		s.wrong("CLERK_INSTANCE_ID", "must begin with ins_: copy it from Clerk's dashboard, or leave it out to pin the first instance that sends an event")
@@ -156,15 +186,19 @@ func (s *settings) checkClerk(c Config) {
 	if _, err := newVerifier(c); err != nil {
 		s.wrong("CLERK_WEBHOOK_SECRET", "is not usable (%w): copy the signing secret (whsec_…) from Clerk's dashboard, Webhooks, your endpoint", err)
 	}
-	if _, err := newClerkClient(Config{ClerkSecretKey: c.ClerkSecretKey}); err != nil {
-		s.wrong("CLERK_SECRET_KEY", "is not usable (%w): copy the secret key (sk_…) from Clerk's dashboard, API keys", err)
-	} else if _, err := newClerkClient(c); err != nil {
-		s.wrong("CLERK_API_URL", "is not usable (%w): leave it out", err)
-	}
+	s.checkClerkAPI(c)
 	if c.ClerkIssuer == "" {
 		s.wrong("CLERK_ISSUER", "is missing: set it to the Frontend API URL of Clerk's dashboard, API keys, or set CLERK_PUBLISHABLE_KEY, which holds it")
 	} else {
 		s.checkTokens(c)
+	}
+}
+
+func (s *settings) checkClerkAPI(c Config) {
+	if _, err := newClerkClient(Config{ClerkSecretKey: c.ClerkSecretKey}); err != nil {
+		s.wrong("CLERK_SECRET_KEY", "is not usable (%w): copy the secret key (sk_…) from Clerk's dashboard, API keys", err)
+	} else if _, err := newClerkClient(c); err != nil {
+		s.wrong("CLERK_API_URL", "is not usable (%w): leave it out", err)
 	}
 }
 

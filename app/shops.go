@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/lockstephq/lockstep/internal/inbox"
 	"github.com/lockstephq/lockstep/shopify"
 )
 
@@ -19,7 +20,7 @@ type ShopConfig struct {
 	AccessToken   string   `yaml:"access_token"`
 	ClientID      string   `yaml:"client_id"`
 	ClientSecret  string   `yaml:"client_secret"`
-	WebhookSecret string   `yaml:"webhook_secret"`
+	WebhookSecret string   `yaml:"webhook_secret"` // several, separated by commas, while one is rotated
 	APIURL        string   `yaml:"api_url"`
 	Namespace     string   `yaml:"namespace"`
 	Tags          []string `yaml:"tags"`
@@ -47,6 +48,27 @@ func (s *settings) shops() []ShopConfig {
 		s.checkShop(shops[i], seen)
 	}
 	return shops
+}
+
+// endpoint is the address for shops' webhooks, if the public one is set.
+func (s *settings) endpoint() string {
+	public := s.get("LOCKSTEP_PUBLIC_URL", "")
+	if public == "" {
+		return ""
+	}
+	endpoint, err := shopify.Endpoint(public)
+	if err != nil {
+		s.wrong("LOCKSTEP_PUBLIC_URL", "%w", err)
+	}
+	return endpoint
+}
+
+// tokenKind says how a shop lets Lockstep in.
+func (c ShopConfig) tokenKind() string {
+	if c.AccessToken != "" {
+		return "static"
+	}
+	return "client credentials"
 }
 
 // readShops reads the file's list "shopify".
@@ -85,6 +107,9 @@ func (s *settings) checkShop(c ShopConfig, seen map[string]bool) {
 	if _, err := c.options(); err != nil {
 		s.wrong("SHOPIFY_ACCESS_TOKEN", "of %s: %w", c.Shop, err)
 	}
+	if _, err := shopVerifiers([]ShopConfig{c}); err != nil {
+		s.errs = append(s.errs, fmt.Errorf("%w: copy the app's client secret from Shopify's Dev Dashboard, or from the app's page in the shop's admin", err))
+	}
 }
 
 var errNoShopToken = errors.New("is missing: set it, or both SHOPIFY_CLIENT_ID and SHOPIFY_CLIENT_SECRET, from the app's page in Shopify's Dev Dashboard")
@@ -112,6 +137,6 @@ func (c ShopConfig) target(bucket shopify.Bucket, log *slog.Logger) (*shopify.Ta
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Shop, err)
 	}
-	o.Bucket, o.Log = bucket, log
+	o.Bucket, o.Bulk, o.Log = bucket, inbox.IsBulk, log
 	return shopify.New(o)
 }

@@ -15,7 +15,7 @@ func TestShopsOfFileAndEnvironment(t *testing.T) {
 	c, err := load(t, map[string]string{"SHOPIFY_SHOP": "Acme.myshopify.com", "SHOPIFY_ACCESS_TOKEN": "shpat_env", "TOKEN": "shpat_file"}, `
 shopify:
   - {shop: globex.myshopify.com, access_token: "${TOKEN}", namespace: custom, tags: [clerk, vip]}
-  - {shop: initech.myshopify.com, client_id: id, client_secret: secret}
+  - {shop: initech.myshopify.com, client_id: id, client_secret: shpss_0123456789abcdef0123}
 `, app.NeedDatabase)
 	must(t, err)
 	var got []string

@@ -20,8 +20,8 @@ const (
 	maxIDs   = 100
 )
 
-// overlap is how many users of one millisecond may be deleted between two pages
-// without others being missed, where there is no cursor.
+// overlap is how many users of one millisecond (or, by change, of all) may be
+// deleted between two pages without others being missed, where there is no cursor.
 const overlap = 100
 
 // Cursor is a place in the list of all users. The zero value is its beginning.
@@ -61,6 +61,22 @@ func (c *Client) ListUsers(ctx context.Context, from Cursor) (users []lockstep.U
 		return nil, Cursor{}, false, err
 	}
 	return users, from.past(page), len(page) == pageSize, nil
+}
+
+// ListChanged reads a page of users, those that changed last first; more is false
+// after the last page. Clerk can filter by many things, not by updated_at: whoever
+// looks for what is new reads pages until they are old. A user who changes
+// meanwhile moves to the front, and may be missed: the next walk sees the change,
+// if it goes back to what was newest when this one began. Others come twice; pages
+// overlap for those who are deleted meanwhile.
+func (c *Client) ListChanged(ctx context.Context, page int) (users []lockstep.User, more bool, err error) {
+	query := url.Values{"order_by": {"-updated_at"}, "limit": {strconv.Itoa(pageSize)}, "offset": {strconv.Itoa(page * (pageSize - overlap))}}
+	wire, err := get[[]wireUser](ctx, c, "/v1/users", query)
+	if err != nil {
+		return nil, false, err
+	}
+	users, err = decodeUsers(wire)
+	return users, len(wire) == pageSize, err
 }
 
 func cursorRefused(err error) bool {

@@ -107,3 +107,38 @@ func (a *oldAPI) RoundTrip(r *http.Request) (*http.Response, error) {
 	r.URL.RawQuery = query.Encode()
 	return a.RoundTripper.RoundTrip(r)
 }
+
+// Read by change, the newest comes first; who changes meanwhile or is deleted
+// takes nobody else along.
+func TestListChanged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.ClerkOptions{})
+	ids := population(t, w)
+	seen, moved := map[string]bool{}, map[string]bool{}
+	var last time.Time
+	for page, more := 0, true; more; page++ {
+		users, again, err := w.client.ListChanged(t.Context(), page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		more = again
+		for _, u := range users {
+			if page == 0 && !last.IsZero() && u.UpdatedAt.After(last) {
+				t.Fatal("a newer change comes after an older one")
+			}
+			seen[u.ID], last = true, u.UpdatedAt
+		}
+		moved[ids[100+page]] = true
+		if _, err := w.UpdateUser(ids[100+page], emulator.UserChange{LastName: new("New")}); err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range users[:min(50, len(users))] {
+			_ = w.DeleteUser(u.ID) // the overlap may hold some who are gone already
+		}
+	}
+	for i, id := range ids {
+		if !seen[id] && !moved[id] {
+			t.Fatalf("user %d was missed", i)
+		}
+	}
+}

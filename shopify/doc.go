@@ -11,6 +11,11 @@
 // tags. Addresses, notes, consent and the tags of others are never sent, since
 // Shopify replaces such fields as a whole.
 //
+// All customers at once are read by a bulk operation ([Target.StartExport],
+// [Target.Records]), and many are made by one ([Target.StartImport]); an [Exported]
+// is the shop as such a read showed it. Only where bulk operations are refused are
+// pages of the search index read, and nothing is decided by them.
+//
 // The operations are the files under queries. What is said of Shopify here
 // comes from its documentation and from captured answers, as of November 2026.
 package shopify

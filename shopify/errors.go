@@ -46,6 +46,9 @@ const (
 // was not made yet, or somebody deleted it. Nothing was read or written.
 var errNoDefinition = errors.New("the metafield definition is missing")
 
+// errTooDear is Shopify's answer to a request of more than 1,000 points.
+var errTooDear = errors.New("more points than Shopify takes in one request")
+
 // statusError classes an answer by its HTTP status alone; nil means that the
 // body tells.
 func (op operation) statusError(status int) error {
@@ -86,12 +89,14 @@ func (op operation) graphError(e graphError) error {
 	where := codeAndPath(e.Extensions.Code, e.path())
 	switch e.Extensions.Code {
 	case "ACCESS_DENIED":
-		return op.failf(lockstep.ErrRefused, "%s: %s", where, grantAdvice)
+		return op.failf(lockstep.ErrRefused, "%s: %w: %s", where, errDenied, grantAdvice)
 	case "SHOP_INACTIVE":
 		return op.failf(lockstep.ErrRefused, "%s: the shop is closed: its owner must open it again", where)
 	case "NOT_FOUND":
 		return op.fail(lockstep.ErrTransient, errNoDefinition)
-	case "MAX_COST_EXCEEDED", "undefinedField", "undefinedType", "argumentNotAccepted", "missingRequiredArguments",
+	case "MAX_COST_EXCEEDED":
+		return op.failf(lockstep.ErrRefused, "%s: %w: upgrade lockstep", where, errTooDear)
+	case "undefinedField", "undefinedType", "argumentNotAccepted", "missingRequiredArguments",
 		"variableMismatch", "variableNotDefined", "variableNotUsed", "selectionMismatch", "parseError":
 		return op.failf(lockstep.ErrRefused, "%s: Shopify no longer takes the request: upgrade lockstep", where)
 	case "INVALID_VARIABLE", "argumentLiteralsIncompatible":

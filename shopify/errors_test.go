@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -193,5 +195,32 @@ func TestAdvice(t *testing.T) {
 			t.Errorf("%d: %s", status, text)
 		}
 		seen[text] = status
+	}
+}
+
+// TestLookTooDear: a list of ids that Shopify finds too dear is halved.
+func TestLookTooDear(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var sizes []int
+	shop := newFakeShop(t, func(w http.ResponseWriter, r request) {
+		n := strings.Count(r.variables, idPrefix)
+		mu.Lock()
+		sizes = append(sizes, n)
+		mu.Unlock()
+		if n > 3 {
+			_, _ = io.WriteString(w, `{"errors":[{"message":"too dear","extensions":{"code":"MAX_COST_EXCEEDED"}}]}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"data":{"nodes":[`+strings.TrimSuffix(strings.Repeat(ada+",", n), ",")+`]}}`)
+	})
+	target := newTestTarget(t, shop.URL)
+	ids := make([]string, 10)
+	for i := range ids {
+		ids[i] = idPrefix + strconv.Itoa(i+1)
+	}
+	got, err := target.Look(t.Context(), ids, false)
+	if err != nil || len(got.Customers) != len(ids) {
+		t.Errorf("%d customers, %v, after requests of %v", len(got.Customers), err, sizes)
 	}
 }

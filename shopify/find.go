@@ -11,22 +11,26 @@ import (
 
 // snapshot is a customer as the fragment of that name reads it.
 type snapshot struct {
-	ID        string   `json:"id"`
-	FirstName string   `json:"firstName"`
-	LastName  string   `json:"lastName"`
-	State     string   `json:"state"`
-	Verified  bool     `json:"verifiedEmail"`
-	Tags      []string `json:"tags"`
-	Email     *struct {
-		Address string `json:"emailAddress"`
-	} `json:"defaultEmailAddress"`
-	Phone *struct {
-		Number string `json:"phoneNumber"`
-	} `json:"defaultPhoneNumber"`
-	Subjects []struct {
+	ID        string        `json:"id"`
+	FirstName string        `json:"firstName"`
+	LastName  string        `json:"lastName"`
+	State     string        `json:"state"`
+	Verified  bool          `json:"verifiedEmail"`
+	Tags      []string      `json:"tags"`
+	Email     *emailAddress `json:"defaultEmailAddress"`
+	Phone     *phoneNumber  `json:"defaultPhoneNumber"`
+	Subjects  []struct {
 		Subject string `json:"subject"`
 	} `json:"identityProviderSubjects"`
 	Mark *mark `json:"mark"`
+}
+
+type emailAddress struct {
+	Address string `json:"emailAddress"`
+}
+
+type phoneNumber struct {
+	Number string `json:"phoneNumber"`
 }
 
 // mark is the metafield that names the user.

@@ -44,13 +44,29 @@ func operations() map[string]operation {
 		{file: "check", cost: 18, first: true},
 		{file: "resolve", cost: 3 * lookupCost, first: true}, // less by lookupCost for each lookup left out
 		{file: "read", cost: lookupCost},
+		{file: "list", cost: 57, first: true},
+		{file: "look", cost: 6, first: true},
+		{file: "look_prove", cost: 20, first: true},
 		{file: "set", cost: 14, writes: true},
 		{file: "mark", cost: 10, writes: true},
 		{file: "unmark", cost: 10, writes: true},
 		{file: "tags_add", cost: 10, writes: true, last: true},
 		{file: "tags_remove", cost: 10, writes: true, last: true},
+		{file: "read_many", cost: lookupCost},
+		{file: "bulk_export", cost: 10, writes: true},
+		{file: "bulk_import", cost: 10, writes: true},
+		{file: "bulk_find", cost: 9},
+		{file: "bulk_read", cost: 1},
+		{file: "stage", cost: 11, writes: true},
+		{file: "count", cost: 10},
+		{file: "page", cost: 68},
 		{file: "define", cost: 10, writes: true},
 		{file: "definition", cost: 2},
+		{file: "plan", cost: 2},
+		{file: "subscriptions", cost: 13},
+		{file: "subscribe", cost: 10, writes: true},
+		{file: "readdress", cost: 10, writes: true},
+		{file: "unsubscribe", cost: 10, writes: true},
 	}
 	all := make(map[string]operation, len(table))
 	for _, op := range table {
@@ -63,11 +79,13 @@ func operations() map[string]operation {
 	return all
 }
 
-// document is an operation's text, with the fragment it uses.
+// document is an operation's text, with the fragments it uses.
 func document(file string) string {
 	text := queryFile(file)
-	if strings.Contains(text, "...Snapshot") {
-		text += queryFile("snapshot")
+	for _, fragment := range []string{"Snapshot", "Captured"} {
+		if strings.Contains(text, "..."+fragment) {
+			text += queryFile(strings.ToLower(fragment))
+		}
 	}
 	return text
 }

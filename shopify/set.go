@@ -47,8 +47,9 @@ func (op operation) stillRefused(problems userErrors) error {
 	return op.failf(lockstep.ErrInvalid, "%s", codeAndPath(problems[0].code(), problems[0].Field))
 }
 
-// trySet writes once. Absent fields are left as they are; null would clear them.
-func (t *Target) trySet(ctx context.Context, by map[string]any, want lockstep.Customer) (snapshot, userErrors, error) {
+// input holds the fields that are set. Absent ones are left as they are; null
+// would clear them.
+func input(want lockstep.Customer) map[string]any {
 	input := map[string]any{}
 	for field, value := range map[string]string{
 		"email": want.Email, "firstName": want.FirstName, "lastName": want.LastName, "phone": want.Phone,
@@ -57,6 +58,11 @@ func (t *Target) trySet(ctx context.Context, by map[string]any, want lockstep.Cu
 			input[field] = value
 		}
 	}
+	return input
+}
+
+// trySet writes once.
+func (t *Target) trySet(ctx context.Context, by map[string]any, want lockstep.Customer) (snapshot, userErrors, error) {
 	var got struct {
 		Payload struct {
 			Customer *snapshot  `json:"customer"`
@@ -64,7 +70,7 @@ func (t *Target) trySet(ctx context.Context, by map[string]any, want lockstep.Cu
 		} `json:"customerSet"`
 	}
 	op := t.ops["set"]
-	err := t.client.run(ctx, op, t.place(map[string]any{"identifier": by, "input": input}), &got)
+	err := t.client.run(ctx, op, t.place(map[string]any{"identifier": by, "input": input(want)}), &got)
 	switch s := got.Payload.Customer; {
 	case err != nil || len(got.Payload.Errors) > 0:
 		return snapshot{}, got.Payload.Errors, err

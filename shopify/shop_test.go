@@ -39,6 +39,11 @@ func openWorld(t testing.TB, others ...string) world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveWorld(t, s)
+}
+
+func serveWorld(t testing.TB, s *emulator.Shopify) world {
+	t.Helper()
 	server := httptest.NewServer(s)
 	s.SetBaseURL(server.URL)
 	t.Cleanup(func() { server.Close(); s.Close() })

@@ -38,6 +38,10 @@ type Options struct {
 	Bucket Bucket                     // the shop's points; nil means one for this process
 	Bulk   func(context.Context) bool // tells work that leaves a reserve for live changes; nil means none does
 
+	// Wake gives a channel that a word of the bulk operation's end closes or is
+	// sent on, such as the webhook bulk_operations/finish; nil means none comes.
+	Wake func(operationID string) <-chan struct{}
+
 	HTTP     *http.Client  // nil means one of this target's own
 	Timeout  time.Duration // for one request; zero means 10 s
 	Patience time.Duration // how long a write waits for points; zero means 2 s, negative not at all
@@ -51,6 +55,7 @@ type Target struct {
 	tags      []string
 	released  string
 	client    *client
+	wake      func(string) <-chan struct{}
 	ops       map[string]operation
 	log       *slog.Logger
 
@@ -76,7 +81,7 @@ func New(o Options) (*Target, error) {
 	}
 	t := &Target{
 		name: "shopify:" + shopName(o.Shop), namespace: o.Namespace, tags: slices.Clone(o.Tags), released: released, log: log,
-		ops: operations(), defining: make(chan struct{}, 1),
+		wake: o.Wake, ops: operations(), defining: make(chan struct{}, 1),
 	}
 	t.client = &client{
 		target: t.name, url: base + "/admin/api/" + Version + "/graphql.json", http: httpClient(o.HTTP), log: log,
@@ -154,12 +159,30 @@ type checked struct {
 // Check implements lockstep.Target: token, scopes, version of the API, type of
 // the mark's definition if there is one, and access to protected customer data.
 func (t *Target) Check(ctx context.Context) error {
-	op := t.ops["check"]
-	var got checked
-	if err := t.client.run(ctx, op, map[string]any{"definition": t.place(map[string]any{"ownerType": "CUSTOMER"})}, &got); err != nil {
+	got, err := t.check(ctx)
+	if err != nil {
 		return err
 	}
-	return errors.Join(t.checkScopes(got), t.checkVersion(), op.wrongType(got.Definition), t.checkAccess(ctx, got.Customers.Nodes))
+	return errors.Join(t.checkScopes(got), t.checkVersion(), t.ops["check"].wrongType(got.Definition), t.checkAccess(ctx, got.Customers.Nodes))
+}
+
+func (t *Target) check(ctx context.Context) (got checked, err error) {
+	err = t.client.run(ctx, t.ops["check"], map[string]any{"definition": t.place(map[string]any{"ownerType": "CUSTOMER"})}, &got)
+	return got, err
+}
+
+func (c checked) scopes() []string {
+	scopes := make([]string, len(c.Installation.Scopes))
+	for i, s := range c.Installation.Scopes {
+		scopes[i] = s.Handle
+	}
+	return scopes
+}
+
+// scopes are what the app may do.
+func (t *Target) scopes(ctx context.Context) ([]string, error) {
+	got, err := t.check(ctx)
+	return got.scopes(), err
 }
 
 func (t *Target) checkScopes(got checked) error {
@@ -186,13 +209,16 @@ func (t *Target) checkVersion() error {
 	return nil
 }
 
+// fewHidden is how many customers may lack everything because their data was
+// erased; if all of more do, the app is not shown it.
+const fewHidden = 3
+
 // checkAccess looks whether the shop's last customers all lack what Shopify
 // wants one of, which a few do whose data was erased; and again at the customer
 // that gave it away before.
 func (t *Target) checkAccess(ctx context.Context, last []snapshot) error {
-	const few = 3
 	shown := func(s snapshot) bool { return !s.hidden() }
-	if len(last) >= few && !slices.ContainsFunc(last, shown) {
+	if len(last) >= fewHidden && !slices.ContainsFunc(last, shown) {
 		return t.hiddenData("check", last[0].ID)
 	}
 	id, _ := t.suspicious.Load().(string)

@@ -39,20 +39,24 @@ func (t *Target) Adopt(ctx context.Context, now, want lockstep.Customer) (lockst
 	if err := op.mayWrite(want); err != nil {
 		return lockstep.Customer{}, err
 	}
-	s, err := t.claim(ctx, now, want, func(seen lockstep.Customer) error {
-		had, has := lockstep.NormalEmail(now.Email), lockstep.NormalEmail(seen.Email)
-		switch {
-		case seen.Account:
-			return op.failf(lockstep.ErrTaken, "somebody signs in as the customer")
-		case had != has && has != want.Email:
-			return op.failf(lockstep.ErrTaken, "the customer has another e-mail by now")
-		}
-		return nil
-	})
+	s, err := t.claim(ctx, now, want, func(seen lockstep.Customer) error { return t.adoptable(seen, Adoption{now, want}) })
 	if err != nil {
 		return lockstep.Customer{}, err
 	}
 	return t.change(ctx, s, lockstep.Changes(t.customer(s, want.UserID), lockstep.Changes(now, want)), want)
+}
+
+// adoptable says what forbids adopting a guest as it is now.
+func (t *Target) adoptable(seen lockstep.Customer, a Adoption) error {
+	op := t.ops["mark"]
+	had, has := lockstep.NormalEmail(a.Now.Email), lockstep.NormalEmail(seen.Email)
+	switch {
+	case seen.Account:
+		return op.failf(lockstep.ErrTaken, "somebody signs in as the customer")
+	case had != has && has != a.Want.Email:
+		return op.failf(lockstep.ErrTaken, "the customer has another e-mail by now")
+	}
+	return nil
 }
 
 // Update implements lockstep.Target, by id: an e-mail cannot be changed any
@@ -118,16 +122,23 @@ func (t *Target) mark(ctx context.Context, s snapshot, userID string) (snapshot,
 	}
 }
 
-// tryMark compares with null, which says "only if there is none"; Shopify
+// markField compares with null, which says "only if there is none"; Shopify
 // compares and writes in one step.
+func (t *Target) markField(id, userID string) map[string]any {
+	return t.place(map[string]any{"ownerId": id, "type": markType, "value": userID, "compareDigest": nil})
+}
+
 func (t *Target) tryMark(ctx context.Context, id, userID string) (userErrors, error) {
-	field := t.place(map[string]any{"ownerId": id, "type": markType, "value": userID, "compareDigest": nil})
+	return t.setMarks(ctx, []any{t.markField(id, userID)})
+}
+
+func (t *Target) setMarks(ctx context.Context, fields []any) (userErrors, error) {
 	var got struct {
 		Payload struct {
 			Errors userErrors `json:"userErrors"`
 		} `json:"metafieldsSet"`
 	}
-	err := t.client.run(ctx, t.ops["mark"], map[string]any{"metafields": []any{field}}, &got)
+	err := t.client.run(ctx, t.ops["mark"], map[string]any{"metafields": fields}, &got)
 	return got.Payload.Errors, err
 }
 

@@ -92,7 +92,7 @@ func (f *Fake) Check(ctx context.Context) error {
 // Resolve implements lockstep.Target.
 func (f *Fake) Resolve(ctx context.Context, q lockstep.Query) (found lockstep.Found, err error) {
 	err = f.call(ctx, "Resolve", q.UserID, func() error {
-		for _, r := range f.sorted() {
+		for _, r := range f.records {
 			c := r.Customer
 			if c.ID == q.CustomerID {
 				found.ByLink = &c
@@ -104,9 +104,26 @@ func (f *Fake) Resolve(ctx context.Context, q lockstep.Query) (found lockstep.Fo
 				found.ByEmail = append(found.ByEmail, c)
 			}
 		}
+		oldestFirst(found.ByUser)
+		oldestFirst(found.ByEmail)
 		return nil
 	})
 	return found, err
+}
+
+// List implements lockstep.Lister.
+func (f *Fake) List(ctx context.Context, after string, limit int) (page []lockstep.Customer, err error) {
+	err = f.call(ctx, "List", "", func() error {
+		for _, r := range f.records {
+			if r.ID > after {
+				page = append(page, r.Customer)
+			}
+		}
+		oldestFirst(page)
+		page = page[:min(limit, len(page))]
+		return nil
+	})
+	return page, err
 }
 
 // Create implements lockstep.Target.
@@ -213,7 +230,7 @@ func (f *Fake) call(ctx context.Context, method, user string, do func() error) e
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch f.strike(method != "Check" && method != "Resolve") {
+	switch f.strike(method != "Check" && method != "Resolve" && method != "List") {
 	case FaultLimit:
 		return &lockstep.TargetError{Kind: lockstep.ErrThrottled, After: time.Millisecond}
 	case FaultRefusal:
@@ -344,13 +361,18 @@ func (r Record) clone() Record {
 	return r
 }
 
-func (f *Fake) marked(user string) (Record, bool) {
-	for _, r := range f.sorted() {
-		if r.UserID == user && user != "" {
-			return r, true
+func oldestFirst(list []lockstep.Customer) {
+	slices.SortFunc(list, func(a, b lockstep.Customer) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// marked is the oldest customer that carries a user's mark.
+func (f *Fake) marked(user string) (oldest Record, ok bool) {
+	for _, r := range f.records {
+		if r.UserID == user && user != "" && (!ok || r.ID < oldest.ID) {
+			oldest, ok = r, true
 		}
 	}
-	return Record{}, false
+	return oldest.clone(), ok
 }
 
 // held reports whether a customer other than the one with the id has the

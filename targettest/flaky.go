@@ -30,7 +30,8 @@ type Counts struct {
 
 // Flaky makes another target fail at random: before a write, after it, for a
 // while, or for a rate limit. Check and Resolve fail too, with nothing unknown
-// about them. It is safe for concurrent use.
+// about them. What else the target can do, lockstep.As finds, and it does not
+// fail. It is safe for concurrent use.
 type Flaky struct {
 	target lockstep.Target
 	rates  Rates
@@ -54,6 +55,9 @@ func (f *Flaky) Counts() Counts {
 	defer f.mu.Unlock()
 	return f.counts
 }
+
+// Unwrap implements lockstep.Wrapper.
+func (f *Flaky) Unwrap() lockstep.Target { return f.target }
 
 // Name implements lockstep.Target.
 func (f *Flaky) Name() string { return f.target.Name() }

@@ -38,7 +38,7 @@ With --json it prints {"ok": BOOL, "checks": [{"area", "name", "state", "detail"
 be left out.`,
 		Args: exactly(0, "doctor [--json]"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			findings := app.Examine(c.Context(), os.Getenv, quiet(c))
+			findings := app.Examine(c.Context(), os.Getenv, newLog(c.ErrOrStderr(), "", quiet))
 			failed := app.Failed(findings)
 			var err error
 			if asJSON {

@@ -57,6 +57,7 @@ func emulate(ctx context.Context, c *cobra.Command, o emulated) error {
 	mux.Handle("/", clerk)
 	mux.Handle("/_control/shopify/", shopify)
 	mux.Handle("/{shop}/admin/", shopify)
+	mux.Handle("/{shop}/storage/", shopify)
 	medusa := emulator.NewMedusa(emulator.MedusaOptions{})
 	for _, path := range []string{"/admin/customers", "/admin/customers/", "/auth/user/", "/auth/token/", "/_control/medusa/"} {
 		mux.Handle(path, medusa)

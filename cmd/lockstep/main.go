@@ -27,11 +27,14 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
-	exitChecks  = 3 // doctor: a check failed
+	exitUnmet   = 3 // doctor: a check failed; reconcile: drift remains
 )
 
 // usageError is a mistake in the command line.
 type usageError struct{ error }
+
+// driftError says that not all is as it should be, after a command that worked.
+type driftError struct{ error }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -49,8 +52,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "Type `lockstep help` for the commands.")
 		return exitUsage
 	}
-	if _, ok := errors.AsType[failedChecks](err); ok {
-		return exitChecks
+	_, checks := errors.AsType[failedChecks](err)
+	_, drift := errors.AsType[driftError](err)
+	if checks || drift {
+		return exitUnmet
 	}
 	return exitFailure
 }
@@ -70,7 +75,8 @@ func newRoot() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(), newMigrate(), newStatus(), newSync(), newShow(), newDoctor(), newEmulate(), newDemo(), newVersion())
+	root.AddCommand(newServe(), newMigrate(), newStatus(), newSync(), newShow(), newDoctor(), newRetry(), newConflicts(), newBackfill(), newReconcile(), newShopify(),
+		newEmulate(), newDemo(), newVersion())
 	root.InitDefaultHelpCmd()
 	checkHelp(root)
 	return root
@@ -100,28 +106,33 @@ func exactly(n int, usage string) cobra.PositionalArgs {
 	}
 }
 
-// open reads the settings and wires an App up; the caller closes it.
-func open(c *cobra.Command, need app.Need, log *slog.Logger) (*app.App, error) {
+// quiet is for commands that print a report.
+const quiet = slog.LevelWarn
+
+// open reads the settings and wires an App up; the caller closes it. It logs
+// from level on, unless the settings say otherwise.
+func open(c *cobra.Command, need app.Need, level slog.Level) (*app.App, error) {
 	config, err := app.LoadConfig(os.Getenv, need)
 	if err != nil {
 		return nil, err
 	}
-	return app.Open(config, log)
+	if config.LogLevel != nil {
+		level = *config.LogLevel
+	}
+	return app.Open(config, newLog(c.ErrOrStderr(), config.LogFormat, level))
 }
 
-// quiet logs warnings and errors only: for commands that print a report.
-func quiet(c *cobra.Command) *slog.Logger { return newLog(c.ErrOrStderr(), slog.LevelWarn) }
-
-// newLog writes text for people and JSON for collectors.
-func newLog(w io.Writer, level slog.Level) *slog.Logger {
+// newLog writes in a format or, without one, text for people and JSON for
+// collectors.
+func newLog(w io.Writer, format string, level slog.Level) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
-	if isTerminal(w) {
+	if format == "text" || format == "" && isTerminal(w) {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
 	return slog.New(slog.NewJSONHandler(w, options))
 }
 
-func isTerminal(w io.Writer) bool {
+func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -94,7 +94,7 @@ func newMigrateStatus() *cobra.Command {
 		Short: "List the steps of the schema and whether each is applied",
 		Args:  exactly(0, "migrate status"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			a, err := open(c, app.NeedDatabase, quiet(c))
+			a, err := open(c, app.NeedDatabase, quiet)
 			if err != nil {
 				return err
 			}
@@ -151,7 +151,7 @@ func migrate(c *cobra.Command, run func(*app.App, context.Context, app.MigrateOp
 	if o.LockTimeout < time.Millisecond {
 		return usageError{fmt.Errorf("--lock-timeout must be at least 1ms, such as 30s")}
 	}
-	a, err := open(c, app.NeedDatabase, quiet(c))
+	a, err := open(c, app.NeedDatabase, quiet)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ which may take up to 50 seconds.`,
 			default:
 				return usageError{fmt.Errorf("--role must be all, web or worker")}
 			}
-			a, err := open(c, need, newLog(c.ErrOrStderr(), slog.LevelInfo))
+			a, err := open(c, need, slog.LevelInfo)
 			if err != nil {
 				return err
 			}

@@ -11,12 +11,13 @@ import (
 )
 
 func newShow() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "show USER",
 		Short: "Show a user's profile, customers, and what happened",
-		Args:  exactly(1, "show USER"),
+		Args:  exactly(1, "show USER [--json]"),
 		RunE: func(c *cobra.Command, args []string) error {
-			a, err := open(c, app.NeedDatabase, quiet(c))
+			a, err := open(c, app.NeedDatabase, quiet)
 			if err != nil {
 				return err
 			}
@@ -25,9 +26,14 @@ func newShow() *cobra.Command {
 			if err != nil {
 				return unknownUser(err, args[0])
 			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), report.Body())
+			}
 			return printReport(c.OutOrStdout(), report)
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
 }
 
 func printReport(w io.Writer, r app.UserReport) error {

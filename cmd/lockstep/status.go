@@ -18,19 +18,22 @@ func newStatus() *cobra.Command {
 		Short: "Show how far each store is in step",
 		Args:  exactly(0, "status [--json]"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			a, err := open(c, app.NeedDatabase, quiet(c))
+			a, err := open(c, app.NeedDatabase, quiet)
 			if err != nil {
 				return err
 			}
 			defer a.Close()
-			status, err := a.Status(c.Context())
+			report, err := a.StatusReport(c.Context())
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				return printJSON(c.OutOrStdout(), map[string]any{"targets": status})
+				return printJSON(c.OutOrStdout(), report)
 			}
-			return printStatus(c.OutOrStdout(), status)
+			if err := printStatus(c.OutOrStdout(), report.Targets); err != nil {
+				return err
+			}
+			return printAlarms(c.OutOrStdout(), report.Watchdogs)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -55,8 +58,26 @@ func printStatus(w io.Writer, status []app.TargetStatus) error {
 	}
 	for _, t := range status {
 		if t.PausedAt != nil {
-			fmt.Fprintf(w, "\n%s is paused since %s: %s\nIt resumes by itself within seconds once that is mended.\n",
-				t.Target, t.PausedAt.Format(time.RFC3339), t.PausedReason)
+			fmt.Fprintf(w, "\n%s is paused since %s: %s\n", t.Target, t.PausedAt.Format(time.RFC3339), t.PausedReason)
+			if !t.Disconnected {
+				fmt.Fprintln(w, "It resumes by itself within seconds once that is mended.")
+			}
+		}
+		for _, problem := range t.Problems {
+			fmt.Fprintf(w, "\n%s: %s\n", t.Target, problem)
+		}
+	}
+	return nil
+}
+
+// printAlarms prints what the watchdogs say, if they say anything. What a pause
+// is about stands above already.
+func printAlarms(w io.Writer, dogs []app.Watchdog) error {
+	for _, d := range dogs {
+		if d.Alarm && d.Watchdog != "target_paused" {
+			if _, err := fmt.Fprintf(w, "\n%s, %s: %s\n", d.Watchdog, d.Subject, d.Message); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -16,7 +16,7 @@ func newSync() *cobra.Command {
 		Short: "Bring every store in step for one user, now",
 		Args:  exactly(1, "sync USER [--explain]"),
 		RunE: func(c *cobra.Command, args []string) error {
-			a, err := open(c, app.NeedDatabase, quiet(c))
+			a, err := open(c, app.NeedDatabase, quiet)
 			if err != nil {
 				return err
 			}

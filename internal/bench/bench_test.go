@@ -5,7 +5,9 @@
 //     that pgbench inserts in the same server, for one target and for twenty;
 //   - the time from a webhook's 2xx to the customer in Medusa's table;
 //   - `migrate up` on a million profiles of another making, beside the bare
-//     change of their key's type (LOCKSTEP_BENCH_PROFILES sets how many).
+//     change of their key's type (LOCKSTEP_BENCH_PROFILES sets how many);
+//   - backfilling Clerk's users, as a share of a bare COPY of the same rows;
+//   - a shallow reconcile run, as a multiple of counting the profiles.
 //
 // The server is a process of its own, as `lockstep serve` is, so that its
 // memory and processor time are its own. Client, server and database share the
@@ -37,7 +39,11 @@ const medusaSchema = "medusa"
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(roleVariable); role != "" {
-		if err := serveChild(role); err != nil {
+		child := func() error { return serveChild(role) }
+		if role == backfillRole {
+			child = backfillChild
+		}
+		if err := child(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

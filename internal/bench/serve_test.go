@@ -33,6 +33,9 @@ func serveChild(role string) error {
 	if role == string(emptyRole) {
 		return serveEmpty()
 	}
+	if role == shopBackfillRole {
+		return shopBackfillChild()
+	}
 	stopProfile, err := startProfile(os.Getenv(profileVariable), os.Getenv(nameVariable))
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ const (
 	ActionRefuse     Action = "refuse"      // an error is answered, nothing is applied
 	ActionDropBefore Action = "drop_before" // the connection breaks, nothing was applied
 	ActionDropAfter  Action = "drop_after"  // it is applied, then the connection breaks without an answer
+	ActionTruncate   Action = "truncate"    // it is applied, and the connection breaks in the middle of the answer
 )
 
 // Fault is one outcome of one request.
@@ -173,6 +174,11 @@ func (f *Faults) apply(fault Fault, route string, w http.ResponseWriter, r *http
 		service.ServeHTTP(held, r)
 		f.count(route, fmt.Sprintf("%s %d", fault.Action, held.status))
 		breakConnection(w)
+	case ActionTruncate:
+		service.ServeHTTP(held, r)
+		f.count(route, fmt.Sprintf("%s %d", fault.Action, held.status))
+		held.header.Set("Content-Length", strconv.Itoa(held.body.Len()))
+		held.send(&cutWriter{ResponseWriter: w})
 	default:
 		service.ServeHTTP(held, r)
 		f.count(route, strconv.Itoa(held.status))
@@ -227,7 +233,7 @@ func (r Rule) normal() (Rule, error) {
 func (f Fault) normal() (Fault, error) {
 	f.Action = cmp.Or(f.Action, ActionPass)
 	switch f.Action {
-	case ActionPass, ActionDropBefore, ActionDropAfter:
+	case ActionPass, ActionDropBefore, ActionDropAfter, ActionTruncate:
 		return f, nil
 	case ActionRefuse:
 		f.Status = cmp.Or(f.Status, http.StatusServiceUnavailable)
@@ -236,7 +242,7 @@ func (f Fault) normal() (Fault, error) {
 		}
 		return f, nil
 	}
-	return f, fmt.Errorf("unknown action %q: use pass, refuse, drop_before or drop_after", f.Action)
+	return f, fmt.Errorf("unknown action %q: use pass, refuse, drop_before, drop_after or truncate", f.Action)
 }
 
 // faultJSON is a fault in the control routes.

@@ -51,6 +51,13 @@ func (s *source) bytes(n int) []byte {
 	return raw[:n]
 }
 
+// intN is a number from 0 to n-1.
+func (s *source) intN(n int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rand.IntN(n)
+}
+
 func (s *source) shuffle(n int, swap func(i, j int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

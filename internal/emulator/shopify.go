@@ -122,6 +122,7 @@ func (s *Shopify) AddShop(spec ShopSpec) (*Shop, error) {
 		return nil, fmt.Errorf("there is a shop %s already", name)
 	}
 	shop := newShop(s.options, s.schema, spec, len(s.shops))
+	shop.storageURL = func() string { return strings.ReplaceAll(s.APIURL(), "{shop}", shop.Domain()) }
 	s.shops = append(s.shops, shop)
 	return shop, nil
 }
@@ -151,9 +152,11 @@ func shopName(domain string) string {
 	return strings.TrimSuffix(strings.ToLower(domain), myshopify)
 }
 
-// Close stops sending webhooks.
+// Close stops sending webhooks and working on bulk operations.
 func (s *Shopify) Close() {
 	for _, shop := range s.Shops() {
+		shop.stop()
+		shop.closeFiles()
 		shop.Webhooks.Close()
 	}
 }
@@ -198,11 +201,15 @@ func (s *Shopify) ConfigYAML() string {
 	return b.String()
 }
 
-// ServeHTTP serves the shops' Admin API, their token grant and the control routes
-// under /_control/shopify/.
+// ServeHTTP serves the shops' Admin API, their token grant, their files and the
+// control routes under /_control/shopify/.
 func (s *Shopify) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, controlPrefix) {
 		s.mux.ServeHTTP(w, r)
+		return
+	}
+	if _, path := locateShop(r); strings.HasPrefix(path, storagePath) {
+		s.serveStorage(w, r)
 		return
 	}
 	s.handler.ServeHTTP(w, s.readCall(r))

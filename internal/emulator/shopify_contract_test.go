@@ -70,12 +70,12 @@ func TestExampleOperations(t *testing.T) {
 		{"ListWebhooks", nil, ""},
 		{"DeleteWebhook", vars{"id": "gid://shopify/WebhookSubscription/1"}, ""},
 		{"PageCustomers", vars{"first": 2}, ""},
-		{"StartBulkExport", vars{"query": "{ customers { edges { node { id } } } }"}, "NOT_EMULATED"},
-		{"BulkOperationState", vars{"id": "gid://shopify/BulkOperation/1"}, "NOT_EMULATED"},
-		{"RunningBulkOperations", nil, "NOT_EMULATED"},
-		{"CancelBulk", vars{"id": "gid://shopify/BulkOperation/1"}, "NOT_EMULATED"},
-		{"StageJSONL", vars{"input": []vars{{"filename": "f", "mimeType": "text/jsonl", "resource": "BULK_MUTATION_VARIABLES"}}}, "NOT_EMULATED"},
-		{"StartBulkImport", vars{"mutation": "m", "stagedUploadPath": "p"}, "NOT_EMULATED"},
+		{"StartBulkExport", vars{"query": "{ customers { edges { node { id } } } }"}, ""},
+		{"BulkOperationState", vars{"id": "gid://shopify/BulkOperation/1"}, ""},
+		{"RunningBulkOperations", nil, ""},
+		{"CancelBulk", vars{"id": "gid://shopify/BulkOperation/1"}, ""},
+		{"StageJSONL", vars{"input": []vars{{"filename": "f", "mimeType": "text/jsonl", "resource": "BULK_MUTATION_VARIABLES", "httpMethod": "POST"}}}, ""},
+		{"StartBulkImport", vars{"mutation": "m", "stagedUploadPath": "p"}, ""},
 	}
 	for _, step := range steps {
 		text := documents[step.name]

@@ -132,6 +132,12 @@ func (s *Shopify) shopControls(mux *http.ServeMux) {
 	handleControl(mux, "POST", "shopify/{shop}/finish-merges", onShop(s, func(shop *Shop, _ *http.Request, _ noBody) (any, error) {
 		return map[string]int{"finished": shop.FinishMerges()}, nil
 	}))
+	handleControl(mux, "GET", "shopify/{shop}/bulk", onShop(s, func(shop *Shop, _ *http.Request, _ noBody) (any, error) {
+		return map[string]any{"operations": shop.BulkOperations()}, nil
+	}))
+	handleControl(mux, "PUT", "shopify/{shop}/bulk", onShop(s, func(shop *Shop, _ *http.Request, life BulkLife) (any, error) {
+		return done(shop.SetBulk(life))
+	}))
 	handleControl(mux, "GET", "shopify/{shop}/usage", onShop(s, func(shop *Shop, _ *http.Request, _ noBody) (any, error) {
 		return shop.Usage(), nil
 	}))

@@ -44,8 +44,8 @@ func TestCosts(t *testing.T) {
 		{"consent", `mutation($id: ID!) { customerEmailMarketingConsentUpdate(input: {customerId: $id, emailMarketingConsent: {marketingState: SUBSCRIBED}}) { customer { id } userErrors { message } } }`, 10, 10},
 		{"webhook", `mutation { webhookSubscriptionCreate(topic: CUSTOMERS_UPDATE, webhookSubscription: {uri: "https://lockstep.example.com/"}) { webhookSubscription { id } userErrors { message } } }`, 10, 10},
 		{"definition", `mutation { metafieldDefinitionCreate(definition: {ownerType: CUSTOMER, namespace: "custom", key: "k1", name: "K", type: "id"}) { createdDefinition { id type { name } capabilities { uniqueValues { enabled } } } userErrors { message } } }`, 13, 13},
-		{"stagedUploadsCreate, not emulated", `mutation { stagedUploadsCreate(input: [{filename: "f", mimeType: "text/jsonl", resource: BULK_MUTATION_VARIABLES}]) { stagedTargets { url parameters { name } } userErrors { message } } }`, 11, 10},
-		{"bulkOperation, not emulated", `{ bulkOperation(id: "gid://shopify/BulkOperation/1") { id status } }`, 1, 1},
+		{"stagedUploadsCreate", `mutation { stagedUploadsCreate(input: [{filename: "f", mimeType: "text/jsonl", resource: BULK_MUTATION_VARIABLES}]) { stagedTargets { url parameters { name } } userErrors { message } } }`, 11, 10},
+		{"bulkOperation", `{ bulkOperation(id: "gid://shopify/BulkOperation/1") { id status } }`, 1, 1},
 		{"delete", `mutation($id: ID!) { customerDelete(input: {id: $id}) { deletedCustomerId userErrors { message } } }`, 10, 10},
 	} {
 		reply := w.run(test.query, pick(v, test.query))

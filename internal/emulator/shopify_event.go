@@ -104,6 +104,14 @@ type webhookDefinition struct {
 	GID       string `json:"admin_graphql_api_id"`
 }
 
+// webhookShop is the part of a Shop resource that tells which one it is.
+type webhookShop struct {
+	ID        int64  `json:"id"`
+	Name      string `json:"name"`
+	Domain    string `json:"domain"`
+	Myshopify string `json:"myshopify_domain"`
+}
+
 // shopTime is a time in the shop's own zone.
 func shopTime(at time.Time) string {
 	return at.In(time.FixedZone("", shopUTCOffset)).Format(time.RFC3339)

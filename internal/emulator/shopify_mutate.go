@@ -10,6 +10,10 @@ import (
 // answers with the code NOT_EMULATED.
 func (s *Shop) mutations() map[string]any {
 	return map[string]any{
+		"bulkOperationRunQuery":               resolver(s.bulkRunQuery),
+		"bulkOperationRunMutation":            resolver(s.bulkRunMutation),
+		"bulkOperationCancel":                 resolver(s.bulkCancel),
+		"stagedUploadsCreate":                 resolver(s.stagedUploadsCreate),
 		"customerCreate":                      resolver(s.customerCreate),
 		"customerUpdate":                      resolver(s.customerUpdate),
 		"customerSet":                         resolver(s.customerSet),

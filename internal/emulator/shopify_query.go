@@ -18,6 +18,8 @@ const (
 // answers with the code NOT_EMULATED.
 func (s *Shop) queries() map[string]any {
 	return map[string]any{
+		"bulkOperation":  resolver(s.bulkByID),
+		"bulkOperations": resolver(s.bulkPage),
 		"customer": resolver(func(args map[string]any) (any, error) {
 			return s.customerObject(s.store.find(textOf(args["id"]))), nil
 		}),
@@ -105,6 +107,9 @@ func (s *Shop) nodes(args map[string]any) (any, error) {
 func (s *Shop) node(id string) *object {
 	if sub := s.subscription(id); sub != nil {
 		return s.subscriptionObject(sub)
+	}
+	if op := s.operation(id); op != nil {
+		return s.bulkObject(op)
 	}
 	for _, d := range s.definitions {
 		if d.gid() == id {

@@ -46,6 +46,10 @@ type Shop struct {
 	random   *source
 	bucket   *bucket
 
+	storageURL func() string // of the shop's files
+	stopped    chan struct{} // closed when the emulator is
+	stop       func()
+
 	mu            sync.Mutex // held while an operation runs
 	access        access
 	store         *shopStore
@@ -53,6 +57,9 @@ type Shop struct {
 	subscriptions []*subscription
 	definitions   []*definition
 	jobs          map[string]*mergeJob
+	operations    []*bulkOperation
+	uploads       map[string]*spool // by key; nil until the file has come
+	bulk          BulkLife
 	lastNumber    int64 // of ids but those of customers
 	openedAt      time.Time
 }
@@ -95,12 +102,13 @@ func newShop(o ShopifyOptions, schema *ast.Schema, spec ShopSpec, position int) 
 	shop := &Shop{
 		name: name, title: cmp.Or(spec.Name, name), position: int64(position), options: o, schema: schema, random: random,
 		access: newAccess(spec, random),
-		jobs:   map[string]*mergeJob{}, openedAt: o.Now(),
+		jobs:   map[string]*mergeJob{}, uploads: map[string]*spool{}, openedAt: o.Now(), stopped: make(chan struct{}),
 		lastNumber: firstNumber + int64(position),
 		// Odd above 2^53, so that a float64 cannot hold it, and another in each shop.
 		store: newShopStore(firstCustomers + 1 + 2*int64(position)),
 		index: newSearchIndex(o.SearchLag, o.Now),
 	}
+	shop.stop = sync.OnceFunc(func() { close(shop.stopped) })
 	shop.bucket = newBucket(shop.access.plan.RestoreRate(), o.Now)
 	shop.Webhooks = newOutbox(outboxOptions{
 		url: spec.WebhookURL, sign: shop.sign, schedule: scale(o.Schedule, o.RetryScale), timeout: shopifyTimeout,

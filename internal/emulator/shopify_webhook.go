@@ -248,6 +248,17 @@ func (s *Shop) DropSubscriptions() int {
 	return n
 }
 
+// Uninstall takes the app out of the shop, as the merchant does: its tokens are
+// invalid, app/uninstalled is sent, and the subscriptions are gone. Restore puts
+// it back, without them.
+func (s *Shop) Uninstall() {
+	s.mu.Lock()
+	s.newEvent().send("APP_UNINSTALLED", webhookShop{s.shopNumber(), s.title, s.Domain(), s.Domain()}, nil)
+	s.mu.Unlock()
+	s.DropSubscriptions()
+	s.Revoke()
+}
+
 // event is one action of the shop; all its webhooks share an event id.
 type event struct {
 	shop *Shop

@@ -280,3 +280,18 @@ func idsOf(rc *receiver) []string {
 	}
 	return ids
 }
+
+// TestUninstall: the shop says so, and lets the app in no more.
+func TestUninstall(t *testing.T) {
+	t.Parallel()
+	rc := &receiver{}
+	w := newWorld(t, shopReceiver(rc))
+	w.acme.Uninstall()
+	waitFor(t, w.acme.Webhooks)
+	w.equal("topics", rc.topics(), []string{"app/uninstalled"})
+	body := decode[map[string]any](t, rc.deliveries()[0].body)
+	w.equal("shop", body["myshopify_domain"], "acme.myshopify.com")
+	w.equal("status", w.post(w.acme, NewestShopifyVersion, in{"query": shopQuery}, nil).Code, 401)
+	w.acme.Restore()
+	w.equal("installed again", w.want(`{ webhookSubscriptionsCount { count } }`, nil).at("webhookSubscriptionsCount.count"), 0)
+}

@@ -67,10 +67,7 @@ func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link locks
 
 // Decide reads what is and plans, and writes nothing: `sync --explain`.
 func Decide(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners) (Decision, error) {
-	f := Facts{UserID: p.ID, Deleted: p.Deleted(), Want: t.Fit(p.Customer())}
-	if f.Want.Phone == link.RefusedPhone {
-		f.Want.Phone = "" // until the user has another number
-	}
+	f := Facts{UserID: p.ID, Deleted: p.Deleted(), Want: wanted(t, p, link)}
 	if f.Want.Email == "" {
 		f.Unverified = lockstep.NormalEmail(p.Email)
 	}
@@ -83,6 +80,26 @@ func Decide(ctx context.Context, t lockstep.Target, p lockstep.Profile, link loc
 		return Decision{}, err
 	}
 	return Plan(f), nil
+}
+
+// wanted is the customer that the target should hold.
+func wanted(t lockstep.Target, p lockstep.Profile, link lockstep.Link) lockstep.Customer {
+	want := t.Fit(p.Customer())
+	if want.Phone == link.RefusedPhone {
+		want.Phone = "" // until the user has another number
+	}
+	return want
+}
+
+// Drifted reports whether a customer, as its store just showed it, differs from
+// what the user it is linked to should have there. It decides nothing: it tells
+// whether a Sync has anything to do, so that our own writes, which a store tells
+// us of as well, cost none.
+func Drifted(t lockstep.Target, p lockstep.Profile, link lockstep.Link, now lockstep.Customer) bool {
+	if p.Deleted() {
+		return now.UserID == p.ID // not released yet
+	}
+	return Differs(now, wanted(t, p, link))
 }
 
 // nameOwners lets the links overrule the marks: somebody may have taken a mark

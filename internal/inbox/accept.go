@@ -26,9 +26,11 @@ var (
 	ErrStopping    = errors.New("shutting down")
 )
 
+// request is a delivery of Clerk's or a store's notice.
 type request struct {
 	delivery lockstep.Delivery
-	answer   chan answer // buffered: a flusher never waits for a caller who left
+	notice   *lockstep.Notice // not nil for a notice
+	answer   chan answer      // buffered: a flusher never waits for a caller who left
 }
 
 type answer struct {
@@ -43,7 +45,17 @@ func (in *Inbox) Accept(ctx context.Context, d lockstep.Delivery) (lockstep.Rece
 	if err := in.checkInstance(ctx, d.Instance); err != nil {
 		return "", err
 	}
-	r := &request{d, make(chan answer, 1)}
+	return in.wait(ctx, &request{delivery: d, answer: make(chan answer, 1)})
+}
+
+// AcceptNotice is Accept for a store's notice: the delivery, which customers
+// changed, and the job that reads them.
+func (in *Inbox) AcceptNotice(ctx context.Context, n lockstep.Notice) (lockstep.Receipt, error) {
+	return in.wait(ctx, &request{notice: &n, answer: make(chan answer, 1)})
+}
+
+// wait hands a request to the flusher and returns its answer.
+func (in *Inbox) wait(ctx context.Context, r *request) (lockstep.Receipt, error) {
 	select {
 	case in.queue <- r:
 	case <-in.stopped:
@@ -122,40 +134,61 @@ func (in *Inbox) refuseRest() {
 func (in *Inbox) flush(ctx context.Context, batch []*request) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
-	accepted, err := in.commit(ctx, batch)
+	receipts, err := in.commit(ctx, batch)
 	if err != nil && len(batch) > 1 && !postgres.Unavailable(err) {
 		for _, r := range batch { // one of them is at fault: the others must not suffer
 			in.flush(ctx, []*request{r})
 		}
 		return
 	}
-	for i, r := range batch {
+	for _, r := range batch {
 		if err != nil {
 			r.answer <- answer{err: unavailable(err)}
 		} else {
-			r.answer <- answer{receipt: accepted[i].Receipt}
+			r.answer <- answer{receipt: receipts[r]}
 		}
 	}
 }
 
-func (in *Inbox) commit(ctx context.Context, batch []*request) (accepted []postgres.Accepted, err error) {
+func (in *Inbox) commit(ctx context.Context, batch []*request) (map[*request]lockstep.Receipt, error) {
+	var deliveries, notices []*request
+	for _, r := range batch {
+		if r.notice == nil {
+			deliveries = append(deliveries, r)
+		} else {
+			notices = append(notices, r)
+		}
+	}
+	receipts := make(map[*request]lockstep.Receipt, len(batch))
+	err := pgx.BeginFunc(ctx, in.front, func(tx pgx.Tx) error {
+		if err := in.commitDeliveries(ctx, tx, deliveries, receipts); err != nil {
+			return err
+		}
+		return in.commitNotices(ctx, tx, notices, receipts)
+	})
+	return receipts, err
+}
+
+func (in *Inbox) commitDeliveries(ctx context.Context, tx pgx.Tx, batch []*request, receipts map[*request]lockstep.Receipt) error {
+	if len(batch) == 0 {
+		return nil
+	}
 	deliveries := make([]lockstep.Delivery, len(batch))
 	for i, r := range batch {
 		deliveries[i] = r.delivery
 	}
-	err = pgx.BeginFunc(ctx, in.front, func(tx pgx.Tx) error {
-		if accepted, err = in.store.Accept(ctx, tx, deliveries); err != nil {
-			return err
+	accepted, err := in.store.Accept(ctx, tx, deliveries)
+	if err != nil {
+		return err
+	}
+	var users []string
+	for i, a := range accepted {
+		receipts[batch[i]] = a.Receipt
+		if a.Changed {
+			users = append(users, deliveries[i].User.ID)
 		}
-		var users []string
-		for i, a := range accepted {
-			if a.Changed {
-				users = append(users, deliveries[i].User.ID)
-			}
-		}
-		return in.dispatch(ctx, tx, users)
-	})
-	return accepted, err
+	}
+	return in.dispatch(ctx, tx, users)
 }
 
 func unavailable(err error) error {

@@ -23,6 +23,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
 )
 
 // Config says what an Inbox works with.
@@ -34,7 +35,21 @@ type Config struct {
 	Instance  string // the Clerk instance to accept from; empty: the first to send a signed event
 	Workers   int    // per target and process; 0 means 32
 	PollOnly  bool   // the pooler cannot LISTEN
+	Keep      Keep   // how long what happened is remembered
+
+	// Inspect looks at a target every InspectEvery (zero: five minutes), and mends
+	// what it can. It returns what is wrong but stops nothing, and the reason to
+	// pause the target, if there is one. Nil: nobody looks.
+	Inspect      func(ctx context.Context, t lockstep.Target) (problems []string, stops error)
+	InspectEvery time.Duration
+
+	Reconcile ReconcileConfig
 	Log       *slog.Logger
+
+	// Linked hears how long a change took from being accepted until its target
+	// held it; nil for nobody.
+	Linked     func(target string, lag time.Duration)
+	Middleware []rivertype.Middleware // of the job engine
 }
 
 // Inbox accepts deliveries and works off what they cause.
@@ -47,16 +62,22 @@ type Inbox struct {
 	jobs     *river.Client[pgx.Tx]
 	works    bool
 	reindex  reindexing
+	inspect  func(context.Context, lockstep.Target) ([]string, error)
+	retains  Keep
+	linked   func(target string, lag time.Duration)
 	log      *slog.Logger
 	queue    chan *request
 	stopped  chan struct{} // closed when Run ends
 	instance atomic.Pointer[string]
+
+	stopping     chan struct{} // closed when Run is asked to end
+	maxDeletions int           // by one reconcile run; 0 for the default
 }
 
 // New makes an inbox that accepts only. Nothing is connected yet.
 func New(c Config) (*Inbox, error) {
 	in := newInbox(c)
-	return in, in.open(c.JobPool, &river.Config{Schema: postgres.Schema, Logger: c.Log, FetchCooldown: fetchCooldown})
+	return in, in.open(c.JobPool, &river.Config{Schema: postgres.Schema, Logger: c.Log, FetchCooldown: fetchCooldown, Middleware: c.Middleware})
 }
 
 // NewWorker makes an inbox that works as well, once it is started.
@@ -68,8 +89,13 @@ func NewWorker(c Config) (*Inbox, error) {
 
 func newInbox(c Config) *Inbox {
 	in := &Inbox{
-		store: postgres.NewStore(c.Pool), pool: c.Pool, front: cmp.Or(c.FrontPool, c.Pool), log: c.Log,
+		store: postgres.NewStore(c.Pool), pool: c.Pool, front: cmp.Or(c.FrontPool, c.Pool), log: c.Log, inspect: c.Inspect,
 		targets: map[string]lockstep.Target{}, queue: make(chan *request), stopped: make(chan struct{}),
+		stopping: make(chan struct{}), maxDeletions: c.Reconcile.MaxDeletions,
+		retains: c.Keep, linked: c.Linked,
+	}
+	if in.linked == nil {
+		in.linked = func(string, time.Duration) {}
 	}
 	for _, t := range c.Targets {
 		in.targets[t.Name()] = t
@@ -97,6 +123,7 @@ const stopGrace = jobTimeout + 2*time.Second
 func (in *Inbox) Run(ctx context.Context) error {
 	defer close(in.stopped)
 	ctx, cancel := context.WithCancel(ctx)
+	context.AfterFunc(ctx, func() { close(in.stopping) })
 	var accepting sync.WaitGroup
 	accepting.Go(func() { in.flushLoop(ctx) })
 	err := in.work(ctx)

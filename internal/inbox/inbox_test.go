@@ -315,7 +315,7 @@ func TestPoisonSuffersAlone(t *testing.T) {
 		if i == 2 {
 			d.User.Username = "poison"
 		}
-		batch = append(batch, &request{d, make(chan answer, 1)})
+		batch = append(batch, &request{delivery: d, answer: make(chan answer, 1)})
 	}
 	b.flush(t.Context(), batch)
 	for i, r := range batch {

@@ -36,7 +36,24 @@ const (
 const (
 	dispatchQueue = "dispatch"
 	upkeepQueue   = "upkeep"
+	inspectQueue  = "inspect"
+	privacyQueue  = "privacy"
+	retainQueue   = "retain"
 )
+
+// River's priorities, 1 to 4: a queue's live changes go before all bulk work.
+const (
+	livePriority = 1
+	bulkPriority = 3
+)
+
+type bulkKey struct{}
+
+// asBulk marks work that must leave a target's reserve to live changes.
+func asBulk(ctx context.Context) context.Context { return context.WithValue(ctx, bulkKey{}, true) }
+
+// IsBulk tells work of backfill and reconciling from live changes.
+func IsBulk(ctx context.Context) bool { return ctx.Value(bulkKey{}) != nil }
 
 // dispatchArgs says: these users may have changed.
 type dispatchArgs struct {
@@ -72,11 +89,15 @@ func (in *Inbox) dispatch(ctx context.Context, tx pgx.Tx, users []string) error 
 
 // enqueue makes a job for each link.
 func (in *Inbox) enqueue(ctx context.Context, tx pgx.Tx, keys []postgres.Key) error {
+	return in.enqueueAt(ctx, tx, keys, livePriority)
+}
+
+func (in *Inbox) enqueueAt(ctx context.Context, tx pgx.Tx, keys []postgres.Key, priority int) error {
 	params := make([]river.InsertManyParams, 0, len(keys))
 	for _, k := range keys {
 		params = append(params, river.InsertManyParams{
 			Args:       syncArgs{k.UserID, k.Target},
-			InsertOpts: &river.InsertOpts{Queue: queueName(k.Target), MaxAttempts: maxAttempts},
+			InsertOpts: &river.InsertOpts{Queue: queueName(k.Target), MaxAttempts: maxAttempts, Priority: priority},
 		})
 	}
 	if len(params) == 0 {

@@ -14,20 +14,25 @@ import (
 
 // SyncUser brings every target in step for one user, now and in this process,
 // by the same way as a worker. It waits for a worker that is busy with the user.
-// The errors of all targets are joined; a target that failed stays due.
+// The errors of all targets are joined; a target that failed stays due. One that
+// was disconnected is left alone.
 func (in *Inbox) SyncUser(ctx context.Context, userID string) error {
 	if _, err := in.store.Profile(ctx, userID); err != nil {
 		return err
 	}
-	err := in.inTx(ctx, func(tx pgx.Tx) error {
-		_, err := in.store.Bump(ctx, tx, []string{userID}, in.names)
+	names, err := in.connected(ctx)
+	if err != nil {
+		return err
+	}
+	err = in.inTx(ctx, func(tx pgx.Tx) error {
+		_, err := in.store.Bump(ctx, tx, []string{userID}, names)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	var failed []error
-	for _, name := range in.names {
+	for _, name := range names {
 		if err := in.syncNow(ctx, postgres.Key{UserID: userID, Target: name}); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", name, err))
 		}

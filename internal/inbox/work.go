@@ -18,30 +18,41 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &dispatchWorker{in: in})
 	river.AddWorker(workers, &syncWorker{in: in})
+	river.AddWorker(workers, &captureWorker{in: in})
+	river.AddWorker(workers, &inspectWorker{in: in})
+	river.AddWorker(workers, &privacyWorker{in: in})
 	river.AddWorker(workers, &upkeepWorker{in: in})
+	river.AddWorker(workers, &retainWorker{in: in})
 	perTarget := c.Workers
 	if perTarget == 0 {
 		perTarget = 32
 	}
-	queues := map[string]river.QueueConfig{dispatchQueue: {MaxWorkers: 2}, upkeepQueue: {MaxWorkers: 1}}
+	queues := map[string]river.QueueConfig{
+		dispatchQueue: {MaxWorkers: 2}, upkeepQueue: {MaxWorkers: 1}, retainQueue: {MaxWorkers: 1}, inspectQueue: {MaxWorkers: 4}, privacyQueue: {MaxWorkers: 1},
+	}
 	for _, name := range in.names {
 		queues[queueName(name)] = river.QueueConfig{MaxWorkers: perTarget}
+		if _, ok := lockstep.As[lockstep.Capturer](in.targets[name]); ok {
+			queues[captureQueue(name)] = river.QueueConfig{MaxWorkers: 1} // its reads are batches
+		}
 	}
 	poll := 500 * time.Millisecond // without LISTEN's help, and for jobs that come due
 	if c.PollOnly {
 		poll = 100 * time.Millisecond
 	}
-	return &river.Config{
-		Schema: postgres.Schema, Logger: c.Log, Workers: workers, Queues: queues,
+	config := &river.Config{
+		Schema: postgres.Schema, Logger: c.Log, Workers: workers, Queues: queues, Middleware: c.Middleware,
 		FetchCooldown: fetchCooldown, FetchPollInterval: poll, PollOnly: c.PollOnly,
 		JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter, ReindexerSchedule: &in.reindex,
-		PeriodicJobs: []*river.PeriodicJob{river.NewPeriodicJob(
+		PeriodicJobs: append(in.inspections(c), river.NewPeriodicJob(
 			river.PeriodicInterval(sweepInterval),
 			func() (river.JobArgs, *river.InsertOpts) {
 				return upkeepArgs{}, &river.InsertOpts{Queue: upkeepQueue, MaxAttempts: 1}
 			},
-			&river.PeriodicJobOpts{RunOnStart: true})},
+			&river.PeriodicJobOpts{RunOnStart: true}), in.retainPeriodically()),
 	}
+	in.schedule(config, c.Reconcile)
+	return config
 }
 
 // dispatchWorker turns "these users may have changed" into one job per user
@@ -57,7 +68,7 @@ func (w *dispatchWorker) NextRetry(job *river.Job[dispatchArgs]) time.Time {
 
 func (w *dispatchWorker) Work(ctx context.Context, job *river.Job[dispatchArgs]) error {
 	err := w.in.inTx(ctx, func(tx pgx.Tx) error {
-		keys, err := w.in.store.Bump(ctx, tx, job.Args.Users, w.in.names)
+		keys, err := w.in.store.BumpSince(ctx, tx, job.Args.Users, w.in.names, job.CreatedAt)
 		if err != nil {
 			return err
 		}
@@ -84,6 +95,12 @@ func (w *syncWorker) Work(ctx context.Context, job *river.Job[syncArgs]) error {
 	target, ok := w.in.targets[key.Target]
 	if !ok {
 		return river.JobCancel(fmt.Errorf("target %s is no longer in the settings", key.Target))
+	}
+	if job.Priority > livePriority {
+		ctx = asBulk(ctx)
+		if due, err := w.in.store.Due(ctx, key); err != nil || !due { // done by other means while it waited
+			return postgres.Redact(err)
+		}
 	}
 	for range maxRounds {
 		more, err := w.in.round(ctx, target, key, func(tx pgx.Tx) error { return complete(ctx, tx, job) })
@@ -117,12 +134,16 @@ func (w *syncWorker) after(ctx context.Context, job *river.Job[syncArgs], err er
 	}
 	switch kind {
 	case lockstep.ErrThrottled:
-		te, _ := errors.AsType[*lockstep.TargetError](err)
+		te, _ := targetError(err)
 		return river.JobSnooze(spread(max(te.After, 50*time.Millisecond)))
 	case lockstep.ErrRefused:
 		return errors.Join(w.in.pause(ctx, job.Args.Target, err), river.JobSnooze(spread(sweepInterval)))
 	}
 	return err
+}
+
+func targetError(err error) (*lockstep.TargetError, bool) {
+	return errors.AsType[*lockstep.TargetError](err)
 }
 
 // roundError is a failure of the target, after the link was claimed.
@@ -165,6 +186,9 @@ func (in *Inbox) round(ctx context.Context, t lockstep.Target, k postgres.Key, d
 	if err != nil {
 		return false, &roundError{claim, fmt.Errorf("remember the result: %w", postgres.Redact(err))}
 	}
+	if lag, due := claim.Lag(); due && !more && res.Decision.Status == lockstep.StatusLinked {
+		in.linked(k.Target, lag)
+	}
 	return more, nil
 }
 
@@ -199,28 +223,45 @@ func outcome(c postgres.Claim, res engine.Result) postgres.Outcome {
 
 // pause stops a target that refuses everything. Its jobs wait.
 func (in *Inbox) pause(ctx context.Context, target string, cause error) error {
-	err := in.inTx(ctx, func(tx pgx.Tx) error {
-		was, err := in.store.Pause(ctx, tx, target, cause.Error())
-		if err != nil || !was {
-			return err
-		}
-		in.log.Error("target paused", "target", target, "error", cause)
-		return in.jobs.QueuePauseTx(ctx, tx, queueName(target), nil)
-	})
+	err := in.inTx(ctx, func(tx pgx.Tx) error { return in.pauseTx(ctx, tx, target, cause) })
 	if err != nil {
 		return fmt.Errorf("pause %s: %w", target, postgres.Redact(err))
 	}
 	return nil
 }
 
-// upkeepWorker finds work whose job was lost, and targets that work again.
+func (in *Inbox) pauseTx(ctx context.Context, tx pgx.Tx, target string, cause error) error {
+	was, err := in.store.Pause(ctx, tx, target, cause.Error())
+	if err != nil || !was {
+		return err
+	}
+	in.log.Error("target paused", "target", target, "error", cause)
+	return in.eachQueue(target, func(queue string) error { return in.jobs.QueuePauseTx(ctx, tx, queue, nil) })
+}
+
+// eachQueue does something to all queues of a target; one that no process has
+// worked at yet is none.
+func (in *Inbox) eachQueue(target string, do func(queue string) error) error {
+	for _, queue := range []string{queueName(target), captureQueue(target)} {
+		if err := do(queue); err != nil && !errors.Is(err, river.ErrNotFound) {
+			return fmt.Errorf("queue %s: %w", queue, err)
+		}
+	}
+	return nil
+}
+
+// upkeepWorker finds work whose job or node was lost, and targets that work again.
 type upkeepWorker struct {
 	river.WorkerDefaults[upkeepArgs]
 	in *Inbox
 }
 
 func (w *upkeepWorker) Work(ctx context.Context, _ *river.Job[upkeepArgs]) error {
-	return errors.Join(postgres.Redact(w.in.probe(ctx)), postgres.Redact(w.in.sweep(ctx)))
+	var failed []error
+	for _, do := range []func(context.Context) error{w.in.probe, w.in.sweep, w.in.followUp, w.in.holdDisconnected} {
+		failed = append(failed, postgres.Redact(do(ctx)))
+	}
+	return errors.Join(failed...)
 }
 
 func (in *Inbox) sweep(ctx context.Context) error {
@@ -237,7 +278,15 @@ func (in *Inbox) sweep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return in.enqueue(ctx, tx, append(keys, held...))
+		lost, err := in.store.LostChanges(ctx, tx)
+		if err != nil {
+			return err
+		}
+		requests, err := in.store.LostRequests(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return errors.Join(in.enqueuePrivacy(ctx, tx, requests...), in.enqueueCaptures(ctx, tx, lost), in.enqueue(ctx, tx, append(keys, held...)))
 	})
 }
 
@@ -261,11 +310,11 @@ func works(ctx context.Context, t lockstep.Target) bool {
 
 func (in *Inbox) resume(ctx context.Context, target string) error {
 	return in.inTx(ctx, func(tx pgx.Tx) error {
-		if err := in.store.Resume(ctx, tx, target); err != nil {
+		if was, err := in.store.Resume(ctx, tx, target); err != nil || !was {
 			return err
 		}
 		in.log.Info("target resumed", "target", target)
-		return in.jobs.QueueResumeTx(ctx, tx, queueName(target), nil)
+		return in.eachQueue(target, func(queue string) error { return in.jobs.QueueResumeTx(ctx, tx, queue, nil) })
 	})
 }
 

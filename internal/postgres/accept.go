@@ -51,6 +51,26 @@ func newIncoming(ord int, d lockstep.Delivery) incoming {
 	return in
 }
 
+// upsertProfiles moves each profile of the relation "upserts" to that version,
+// unless it has a newer one or is deleted. It is the only statement that writes
+// what a user of Clerk looks like.
+const upsertProfiles = `
+  insert into public.profiles as p (id, username, avatar_url, email, email_verified, first_name, last_name,
+         phone, phone_verified, banned, clerk_updated_at, created_at, updated_at)
+  select user_id, username, nullif(avatar_url, ''), nullif(email, ''), email_verified, nullif(first_name, ''),
+         nullif(last_name, ''), nullif(phone, ''), phone_verified, banned, updated_at, created_at, now()
+    from upserts order by user_id
+  on conflict (id) do update set
+    username = excluded.username, avatar_url = excluded.avatar_url, email = excluded.email,
+    email_verified = excluded.email_verified, first_name = excluded.first_name, last_name = excluded.last_name,
+    phone = excluded.phone, phone_verified = excluded.phone_verified, banned = excluded.banned,
+    clerk_updated_at = excluded.clerk_updated_at,
+    updated_at = case when (p.username, p.avatar_url, p.email, p.email_verified, p.first_name, p.last_name, p.phone, p.phone_verified, p.banned)
+      is distinct from (excluded.username, excluded.avatar_url, excluded.email, excluded.email_verified, excluded.first_name,
+        excluded.last_name, excluded.phone, excluded.phone_verified, excluded.banned) then now() else p.updated_at end
+   where p.deleted_at is null and coalesce(p.clerk_updated_at, '-infinity') <= excluded.clerk_updated_at
+  returning p.id, p.updated_at = now() as changed`
+
 // acceptSQL stores what is new of a batch and moves each profile to its newest
 // version. Of several deliveries for one user the newest counts, a deletion
 // most of all, so that no row is touched twice. Rows are locked in the order
@@ -72,22 +92,9 @@ with batch as (
 ), newest as (
   select distinct on (b.user_id) b.* from batch b join fresh using (source, id)
    order by b.user_id, b.deleted desc, b.updated_at desc, b.ord desc
-), written as (
-  insert into public.profiles as p (id, username, avatar_url, email, email_verified, first_name, last_name,
-         phone, phone_verified, banned, clerk_updated_at, created_at, updated_at)
-  select user_id, username, nullif(avatar_url, ''), nullif(email, ''), email_verified, nullif(first_name, ''),
-         nullif(last_name, ''), nullif(phone, ''), phone_verified, banned, updated_at, created_at, now()
-    from newest where not deleted order by user_id
-  on conflict (id) do update set
-    username = excluded.username, avatar_url = excluded.avatar_url, email = excluded.email,
-    email_verified = excluded.email_verified, first_name = excluded.first_name, last_name = excluded.last_name,
-    phone = excluded.phone, phone_verified = excluded.phone_verified, banned = excluded.banned,
-    clerk_updated_at = excluded.clerk_updated_at,
-    updated_at = case when (p.username, p.avatar_url, p.email, p.email_verified, p.first_name, p.last_name, p.phone, p.phone_verified, p.banned)
-      is distinct from (excluded.username, excluded.avatar_url, excluded.email, excluded.email_verified, excluded.first_name,
-        excluded.last_name, excluded.phone, excluded.phone_verified, excluded.banned) then now() else p.updated_at end
-   where p.deleted_at is null and coalesce(p.clerk_updated_at, '-infinity') <= excluded.clerk_updated_at
-  returning p.id, p.updated_at = now() as changed
+), upserts as (
+  select * from newest where not deleted
+), written as (` + upsertProfiles + `
 ), deleted as (
   insert into public.profiles as p (id, username, deleted_at)
   select user_id, username, now() from newest where deleted order by user_id

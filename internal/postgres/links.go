@@ -17,18 +17,40 @@ type Key struct {
 }
 
 // Bump notes that the users may have changed, for each of the targets, and
-// returns the links that need a job: those that had none. The row is locked
-// before its queued_at is looked at; a snapshot would miss a worker that is
-// just finishing, and the change with it.
+// returns the links that need a job: those that had none, or one that waits
+// behind live changes. The row is locked before its queued_at is looked at; a
+// snapshot would miss a worker that is just finishing, and the change with it.
 func (s *Store) Bump(ctx context.Context, tx pgx.Tx, users, targets []string) ([]Key, error) {
+	return s.bump(ctx, tx, users, targets, time.Time{}, false)
+}
+
+// BumpSince is Bump for a change that was accepted at a time in the past, from
+// which the lag of the targets is counted; zero means now.
+func (s *Store) BumpSince(ctx context.Context, tx pgx.Tx, users, targets []string, since time.Time) ([]Key, error) {
+	return s.bump(ctx, tx, users, targets, since, false)
+}
+
+// BumpBulk is Bump for backfill and reconciling, whose jobs wait behind live
+// changes: a live Bump makes another, that does not.
+func (s *Store) BumpBulk(ctx context.Context, tx pgx.Tx, users, targets []string) ([]Key, error) {
+	return s.bump(ctx, tx, users, targets, time.Time{}, true)
+}
+
+func (s *Store) bump(ctx context.Context, tx pgx.Tx, users, targets []string, since time.Time, bulk bool) ([]Key, error) {
+	var at *time.Time
+	if !since.IsZero() {
+		at = &since
+	}
 	rows, err := tx.Query(ctx, `
-		insert into lockstep.customer_links as l (clerk_user_id, target, desired, queued_at)
-		select u, t, 1, now() from unnest($1::text[]) u cross join unnest($2::text[]) t
+		insert into lockstep.customer_links as l (clerk_user_id, target, desired, queued_at, queued_bulk)
+		select u, t, 1, coalesce($4::timestamptz, now()), $3::boolean from unnest($1::text[]) u cross join unnest($2::text[]) t
 		 group by u, t order by u, t
 		on conflict (clerk_user_id, target) do update set
-		  desired = l.desired + 1, queued_at = coalesce(l.queued_at, now()),
+		  desired = l.desired + 1,
+		  queued_at = case when l.queued_at is null or l.queued_bulk and not $3::boolean then excluded.queued_at else l.queued_at end,
+		  queued_bulk = $3::boolean and (l.queued_at is null or l.queued_bulk),
 		  status = case when l.status = 'failed' then 'pending' else l.status end, updated_at = now()
-		returning clerk_user_id, target, queued_at = now()`, users, targets)
+		returning clerk_user_id, target, queued_at = coalesce($4::timestamptz, now())`, users, targets, bulk, at)
 	if err != nil {
 		return nil, fmt.Errorf("bump links: %w", err)
 	}
@@ -58,6 +80,16 @@ type Claim struct {
 	Profile lockstep.Profile
 	seen    int64 // desired, before the profile was read
 	lease   int64
+
+	queued  bool          // a change was waiting
+	waited  time.Duration // since it was accepted until it was claimed, by the database's clock
+	claimed time.Time     // by this process's
+}
+
+// Lag is how long the oldest change that the claim is about has been waiting by
+// now. Due is false for a look that no change asked for.
+func (c Claim) Lag() (lag time.Duration, due bool) {
+	return c.waited + time.Since(c.claimed), c.queued
 }
 
 // BusyError says that another worker holds the link.
@@ -80,10 +112,12 @@ func (s *Store) Claim(ctx context.Context, k Key, lease time.Duration) (Claim, e
 	batch.Queue(`
 		update lockstep.customer_links set lease = lease + 1, lease_until = now() + $3::interval
 		 where clerk_user_id = $1 and target = $2 and (lease_until is null or lease_until < now())
-		returning lease, desired, `+linkColumns, k.UserID, k.Target, lease)
+		returning lease, desired, queued_at is not null, greatest(coalesce(now() - queued_at, interval '0'), interval '0'), `+linkColumns,
+		k.UserID, k.Target, lease)
 	batch.Queue(`select `+profileColumns+` from public.profiles where id = $1`, k.UserID)
 	results := s.pool.SendBatch(ctx, &batch)
-	claimErr := results.QueryRow().Scan(append([]any{&c.lease, &c.seen}, scanLink(&c.Link)...)...)
+	claimErr := results.QueryRow().Scan(append([]any{&c.lease, &c.seen, &c.queued, &c.waited}, scanLink(&c.Link)...)...)
+	c.claimed = time.Now()
 	profileErr := results.QueryRow().Scan(scanProfile(&c.Profile)...)
 	if err := results.Close(); err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return Claim{}, fmt.Errorf("claim link: %w", err)
@@ -185,7 +219,8 @@ func (s *Store) remember(ctx context.Context, tx pgx.Tx, c Claim, o Outcome) err
 // wake bumps the links that wait because of one of the customers.
 func (s *Store) wake(ctx context.Context, tx pgx.Tx, by Key, customers []string) ([]Key, error) {
 	rows, err := tx.Query(ctx, `
-		update lockstep.customer_links set desired = desired + 1, queued_at = coalesce(queued_at, now()), updated_at = now()
+		update lockstep.customer_links set desired = desired + 1, updated_at = now(),
+		  queued_at = case when queued_at is null or queued_bulk then now() else queued_at end, queued_bulk = false
 		 where target = $1 and blocked_by = any($2::text[]) and clerk_user_id <> $3
 		returning clerk_user_id, target, queued_at = now()`, by.Target, customers, by.UserID)
 	if err != nil {
@@ -226,7 +261,7 @@ func (s *Store) Fail(ctx context.Context, c Claim, reason string) error {
 // whoever merges two customers in a store's admin tells nobody.
 func (s *Store) Recheck(ctx context.Context, tx pgx.Tx, limit int) ([]Key, error) {
 	rows, err := tx.Query(ctx, `
-		update lockstep.customer_links u set desired = u.desired + 1, queued_at = now(), updated_at = now()
+		update lockstep.customer_links u set desired = u.desired + 1, queued_at = now(), queued_bulk = false, updated_at = now()
 		  from (select clerk_user_id, target from lockstep.customer_links
 		         where status in ('conflict', 'waiting') and applied = desired and queued_at is null
 		           and updated_at < now() - interval '10 minutes'
@@ -241,10 +276,11 @@ func (s *Store) Recheck(ctx context.Context, tx pgx.Tx, limit int) ([]Key, error
 
 // Overdue returns, and takes over, links with an unconfirmed change whose job
 // is lost: none is waiting, and no worker's lease runs. Those of paused targets
-// can wait, and may be many.
+// can wait, and may be many. The jobs are hashed, not looked up link by link: a
+// backfill leaves a job for every user, for hours.
 func (s *Store) Overdue(ctx context.Context, tx pgx.Tx, limit int) ([]Key, error) {
 	rows, err := tx.Query(ctx, `
-		update lockstep.customer_links u set queued_at = now(), updated_at = now()
+		update lockstep.customer_links u set queued_at = coalesce(u.queued_at, now()), queued_bulk = false, updated_at = now()
 		  from (select clerk_user_id, target from lockstep.customer_links l
 		         where applied < desired and status <> 'failed'
 		           and target not in (select p.target from lockstep.targets p where p.paused_at is not null)
@@ -252,7 +288,7 @@ func (s *Store) Overdue(ctx context.Context, tx pgx.Tx, limit int) ([]Key, error
 		           and (queued_at is null or queued_at < now() - interval '5 seconds')
 		           and not exists (select 1 from lockstep.river_job j
 		                where j.kind = 'sync' and j.state in ('available', 'pending', 'retryable', 'scheduled')
-		                  and j.args @> jsonb_build_object('user', l.clerk_user_id, 'target', l.target))
+		                  and j.args ->> 'user' = l.clerk_user_id and j.args ->> 'target' = l.target)
 		         order by updated_at limit $1 for update skip locked) lost
 		 where u.clerk_user_id = lost.clerk_user_id and u.target = lost.target
 		returning u.clerk_user_id, u.target, true`, limit)

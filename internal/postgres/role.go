@@ -43,10 +43,13 @@ const servicePolicy = "lockstep_service"
 // entry is none. Where "delete" is missing, no code deletes.
 func relationGrants(relation string) string {
 	switch relation {
-	case "customer_links", "targets", "buckets", "checkpoints":
+	case "targets", "buckets", "privacy_requests":
 		return "select, insert, update"
 	case "deliveries", "history":
-		return "select, insert"
+		return "select, insert, delete" // each goes when its time is over
+	case "customer_links", "checkpoints", "shopify_customers", "shopify_changes",
+		"reconcile_runs", "reconcile_steps", "reconcile_findings", "reconcile_seen":
+		return "select, insert, update, delete"
 	case "adopted", "migrations", "river_migration", "shopify_customer_links":
 		return "select"
 	}

@@ -31,7 +31,7 @@ func newFront(t *testing.T, receive web.Receive, ready error) *front {
 	log := &logBuffer{}
 	f := web.Front{
 		Webhooks: map[string]web.Receive{"clerk": receive},
-		Ready:    func(context.Context) error { return ready },
+		Ready:    func(context.Context) (web.Health, error) { return web.Health{Status: "ready", Database: "ok"}, ready },
 		Log:      slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	server := httptest.NewUnstartedServer(f.Handler())
@@ -71,6 +71,11 @@ func (f *front) do(method, path string, body io.Reader) response {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	return f.send(req)
+}
+
+func (f *front) send(req *http.Request) response {
+	f.t.Helper()
 	resp, err := f.Client().Do(req)
 	if err != nil {
 		f.t.Fatal(err)
@@ -259,7 +264,7 @@ func TestHealth(t *testing.T) {
 func TestReady(t *testing.T) {
 	t.Parallel()
 	got := newFront(t, nil, nil).do(http.MethodGet, "/readyz", nil)
-	if got.status != http.StatusOK || got.body != "{\"status\":\"ready\"}\n" {
+	if got.status != http.StatusOK || got.body != `{"status":"ready","database":"ok","worker":null,"oldest_pending_seconds":null,"paused":null,"alarms":null}`+"\n" {
 		t.Errorf("%+v", got)
 	}
 }

@@ -1,0 +1,110 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/lockstephq/lockstep/internal/inbox"
+	"github.com/lockstephq/lockstep/internal/postgres"
+	"github.com/robfig/cron/v3"
+)
+
+// ReconcileConfig says when serve reconciles by itself, and how far it may go.
+type ReconcileConfig struct {
+	Shallow      time.Duration // between two looks at our own tables; 0 for none
+	Deep         cron.Schedule // of the runs that ask Clerk and the stores; nil for none
+	MaxDeletions int           // that one run may carry out; 0 for 10, or 5 % of the users
+}
+
+// The words of reconciling, for commands that print them.
+type (
+	ReconcileOptions = inbox.ReconcileOptions
+	ReconcileReport  = inbox.Report
+)
+
+// settingOff switches a schedule off.
+const settingOff = "off"
+
+func (s *settings) reconcile() (c ReconcileConfig) {
+	var err error
+	if text := s.get("LOCKSTEP_RECONCILE_SHALLOW", "5m"); text != settingOff {
+		if c.Shallow, err = time.ParseDuration(text); err != nil || c.Shallow < time.Second {
+			s.wrong("LOCKSTEP_RECONCILE_SHALLOW", "must be a duration such as 5m, or off")
+		}
+	}
+	if text := s.get("LOCKSTEP_RECONCILE_DEEP", "30 3 * * *"); text != settingOff {
+		if c.Deep, err = cron.ParseStandard(text); err != nil {
+			s.wrong("LOCKSTEP_RECONCILE_DEEP", `must be a cron expression such as "30 3 * * *", or off`)
+		}
+	}
+	if text := s.get("LOCKSTEP_RECONCILE_MAX_DELETIONS", ""); text != "" {
+		if c.MaxDeletions, err = strconv.Atoi(text); err != nil || c.MaxDeletions < 1 {
+			s.wrong("LOCKSTEP_RECONCILE_MAX_DELETIONS", "must be a number of users from 1 on")
+		}
+	}
+	return c
+}
+
+// schedule is what a worker does by itself. A node without Clerk's key leaves
+// deep runs to the others.
+func (a *App) schedule() inbox.ReconcileConfig {
+	c := inbox.ReconcileConfig{Shallow: a.config.Reconcile.Shallow, MaxDeletions: a.config.Reconcile.MaxDeletions}
+	if a.config.Reconcile.Deep != nil {
+		c.Deep = a.config.Reconcile.Deep
+	}
+	users, err := a.directory()
+	if err != nil {
+		a.log.Warn("this process makes no deep reconcile runs", "error", err)
+		return c
+	}
+	c.Users = users
+	return c
+}
+
+// Reconcile compares everything, repairs what the rules allow, and reports. It
+// works off what it queued by itself, so that it needs no serve beside it. A
+// dry run changes nothing.
+func (a *App) Reconcile(ctx context.Context, o ReconcileOptions) (r ReconcileReport, err error) {
+	if len(a.targets) == 0 && !o.Deep {
+		return r, errNoTargets
+	}
+	if err := a.store.Ping(ctx); err != nil {
+		return r, err
+	}
+	var users inbox.Directory
+	if o.Deep && o.Target == "" {
+		if users, err = a.directory(); err != nil {
+			return r, err
+		}
+	}
+	if o.DryRun || o.NoWait {
+		in, err := inbox.New(a.inboxConfig())
+		if err != nil {
+			return r, err
+		}
+		return in.Reconcile(ctx, users, o)
+	}
+	return a.reconcileAndWork(ctx, users, o)
+}
+
+// reconcileAndWork is a worker as long as the run takes.
+func (a *App) reconcileAndWork(ctx context.Context, users inbox.Directory, o ReconcileOptions) (r ReconcileReport, err error) {
+	in, err := inbox.NewWorker(a.inboxConfig())
+	if err != nil {
+		return r, err
+	}
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- in.Run(working) }()
+	r, err = in.Reconcile(ctx, users, o)
+	stop()
+	return r, errors.Join(err, <-ended)
+}
+
+// Reconciling reports whether an error says that a run is under way elsewhere.
+func Reconciling(err error) bool {
+	_, ok := errors.AsType[*postgres.RunningError](err)
+	return ok
+}

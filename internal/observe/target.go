@@ -1,0 +1,114 @@
+package observe
+
+import (
+	"context"
+	"time"
+
+	"github.com/lockstephq/lockstep"
+)
+
+// Target is t with its calls counted and, if traces is not nil, traced. What it
+// answers is what t answers. The calls of a lockstep.Lister and of a
+// lockstep.Capturer are seen as well; whatever else t can do, lockstep.As finds.
+func (m *Metrics) Target(t lockstep.Target, traces *Traces) lockstep.Target {
+	w := watched{Target: t, metrics: m, traces: traces}
+	l, lists := lockstep.As[lockstep.Lister](t)
+	c, captures := lockstep.As[lockstep.Capturer](t)
+	switch {
+	case lists && captures:
+		return struct {
+			watched
+			watchedLister
+			watchedCapturer
+		}{w, watchedLister{w, l}, watchedCapturer{w, c}}
+	case lists:
+		return struct {
+			watched
+			watchedLister
+		}{w, watchedLister{w, l}}
+	case captures:
+		return struct {
+			watched
+			watchedCapturer
+		}{w, watchedCapturer{w, c}}
+	}
+	return w
+}
+
+// watched passes Name and Fit on: they ask nobody.
+type watched struct {
+	lockstep.Target
+	metrics *Metrics
+	traces  *Traces
+}
+
+// Unwrap implements lockstep.Wrapper.
+func (w watched) Unwrap() lockstep.Target { return w.Target }
+
+// begin notes the start of a call; the function it returns notes the end.
+func (w watched) begin(ctx context.Context, call string) (context.Context, func(error)) {
+	begin, name := time.Now(), w.Name()
+	ctx, end := w.traces.call(ctx, name, call)
+	return ctx, func(err error) {
+		w.metrics.called(name, call, begin, err)
+		end(err)
+	}
+}
+
+func (w watched) Check(ctx context.Context) (err error) {
+	ctx, end := w.begin(ctx, "check")
+	defer func() { end(err) }()
+	return w.Target.Check(ctx)
+}
+
+func (w watched) Resolve(ctx context.Context, q lockstep.Query) (f lockstep.Found, err error) {
+	ctx, end := w.begin(ctx, "resolve")
+	defer func() { end(err) }()
+	return w.Target.Resolve(ctx, q)
+}
+
+func (w watched) Create(ctx context.Context, want lockstep.Customer) (c lockstep.Customer, err error) {
+	ctx, end := w.begin(ctx, "create")
+	defer func() { end(err) }()
+	return w.Target.Create(ctx, want)
+}
+
+func (w watched) Adopt(ctx context.Context, now, want lockstep.Customer) (c lockstep.Customer, err error) {
+	ctx, end := w.begin(ctx, "adopt")
+	defer func() { end(err) }()
+	return w.Target.Adopt(ctx, now, want)
+}
+
+func (w watched) Update(ctx context.Context, now, want lockstep.Customer) (c lockstep.Customer, err error) {
+	ctx, end := w.begin(ctx, "update")
+	defer func() { end(err) }()
+	return w.Target.Update(ctx, now, want)
+}
+
+func (w watched) Release(ctx context.Context, now lockstep.Customer) (err error) {
+	ctx, end := w.begin(ctx, "release")
+	defer func() { end(err) }()
+	return w.Target.Release(ctx, now)
+}
+
+type watchedLister struct {
+	seen   watched
+	lister lockstep.Lister
+}
+
+func (w watchedLister) List(ctx context.Context, after string, limit int) (list []lockstep.Customer, err error) {
+	ctx, end := w.seen.begin(ctx, "list")
+	defer func() { end(err) }()
+	return w.lister.List(ctx, after, limit)
+}
+
+type watchedCapturer struct {
+	seen     watched
+	capturer lockstep.Capturer
+}
+
+func (w watchedCapturer) Look(ctx context.Context, ids []string, prove bool) (l lockstep.Looked, err error) {
+	ctx, end := w.seen.begin(ctx, "look")
+	defer func() { end(err) }()
+	return w.capturer.Look(ctx, ids, prove)
+}
