@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -97,12 +98,21 @@ func Open(c Config, log *slog.Logger, options ...Option) (*App, error) {
 func (a *App) observe() {
 	vitals := func(ctx context.Context) (postgres.Vitals, error) { return inbox.Vitals(ctx, a.frontStore()) }
 	a.watch = observe.NewWatch(vitals, observe.Scope{
-		Targets: a.targetNames(), Sources: []string{"clerk"}, Silence: a.config.WatchSilence, Pending: a.config.WatchPending,
+		Targets: a.targetNames(), Sources: a.sources(), Silence: a.config.WatchSilence, Pending: a.config.WatchPending, Overdue: a.config.Reconcile.overdue(),
 	})
 	a.metrics = observe.NewMetrics(a.watch)
 	for i, t := range a.targets {
 		a.targets[i] = a.metrics.Target(t, a.traces)
 	}
+}
+
+// sources are those whose webhooks are believed, and so expected.
+func (a *App) sources() []string {
+	sources := []string{"clerk"}
+	if slices.ContainsFunc(a.config.Shops, func(c ShopConfig) bool { return len(c.webhookSecrets()) > 0 }) {
+		sources = append(sources, "shopify")
+	}
+	return sources
 }
 
 // frontStore does not wait for the workers: probes and webhooks use it.

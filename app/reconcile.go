@@ -18,6 +18,17 @@ type ReconcileConfig struct {
 	MaxDeletions int           // that one run may carry out; 0 for 10, or 5 % of the users
 }
 
+// overdue is how long after the last deep run somebody should look: two runs that
+// did not end, and half a day to walk. Zero if there are none.
+func (c ReconcileConfig) overdue() time.Duration {
+	if c.Deep == nil {
+		return 0
+	}
+	const slack = 12 * time.Hour
+	next := c.Deep.Next(time.Now())
+	return 2*c.Deep.Next(next).Sub(next) + slack
+}
+
 // The words of reconciling, for commands that print them.
 type (
 	ReconcileOptions = inbox.ReconcileOptions

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,10 +14,16 @@ import (
 )
 
 // startsAgain are the kinds of jobs that nobody misses when one is given up: the
-// sweep makes another for a link that is behind, and time does for the rest.
+// sweep makes another for a link that is behind and for customers to be read, and
+// time does for the rest; a reconcile run that does not end has a watchdog.
 func startsAgain() []string {
-	return []string{syncArgs{}.Kind(), upkeepArgs{}.Kind(), retainArgs{}.Kind()}
+	return []string{syncArgs{}.Kind(), captureArgs{}.Kind(), upkeepArgs{}.Kind(), retainArgs{}.Kind(), inspectArgs{}.Kind(), reconcileArgs{}.Kind()}
 }
+
+// revived are the kinds whose jobs Retry starts again. The sweep does so for
+// privacy requests as well, but one that failed for a day is for a person to
+// hear of: the law sets a date.
+func revived() []string { return []string{dispatchArgs{}.Kind(), privacyArgs{}.Kind()} }
 
 // Vitals reads how the whole installation is.
 func Vitals(ctx context.Context, s *postgres.Store) (postgres.Vitals, error) {
@@ -79,15 +86,26 @@ func (in *Inbox) Retry(ctx context.Context, target string, users []string) (r Re
 	return r, err
 }
 
-// resumeIfWorking asks a paused target, and no other.
+// resumeIfWorking asks a paused target, and no other. One that was disconnected
+// waits for a person to connect it.
 func (in *Inbox) resumeIfWorking(ctx context.Context, name string) (t RetriedTarget, err error) {
 	t.Target = name
 	paused, err := in.store.Paused(ctx)
 	for _, p := range paused {
 		t.Paused = t.Paused || p == name
 	}
-	if err != nil || !t.Paused {
+	if err != nil {
 		return t, postgres.Redact(err)
+	}
+	away, err := in.store.Disconnected(ctx)
+	switch {
+	case err != nil:
+		return t, postgres.Redact(err)
+	case slices.Contains(away, name):
+		t.Paused, t.Reason = true, postgres.ErrDisconnected.Error()
+		return t, nil
+	case !t.Paused:
+		return t, nil
 	}
 	check, cancel := context.WithTimeout(ctx, resumeCheck)
 	defer cancel()
@@ -105,9 +123,13 @@ func (in *Inbox) retryLinks(ctx context.Context, target string, users []string) 
 			return in.store.RetryUsers(ctx, tx, users, []string{target})
 		})
 	}
+	before, err := in.store.DatabaseTime(ctx) // what fails again meanwhile has had its turn
+	if err != nil {
+		return 0, postgres.Redact(err)
+	}
 	for {
 		n, err := in.requeue(ctx, func(tx pgx.Tx) ([]postgres.Key, error) {
-			return in.store.Retry(ctx, tx, target, retryBatch)
+			return in.store.Retry(ctx, tx, target, before, retryBatch)
 		})
 		total += n
 		if err != nil || n == 0 {
@@ -131,7 +153,7 @@ func (in *Inbox) requeue(ctx context.Context, due func(pgx.Tx) ([]postgres.Key, 
 
 // retryJobs has the job engine try again what it gave up.
 func (in *Inbox) retryJobs(ctx context.Context) (total int, err error) {
-	params := river.NewJobListParams().States(rivertype.JobStateDiscarded).Kinds(dispatchArgs{}.Kind()).First(retryBatch)
+	params := river.NewJobListParams().States(rivertype.JobStateDiscarded).Kinds(revived()...).First(retryBatch)
 	for {
 		list, err := in.jobs.JobList(ctx, params)
 		if err != nil || len(list.Jobs) == 0 {

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -16,7 +17,7 @@ type value struct {
 	is     float64
 }
 
-// gaugeList is the list: what reconciling finds belongs here as well.
+// gaugeList is the list.
 func gaugeList() []gauge {
 	return []gauge{
 		{"lockstep_jobs", "Jobs by River's state and kind; those completed are not counted.", []string{"state", "kind"}, jobs},
@@ -27,6 +28,9 @@ func gaugeList() []gauge {
 		{"lockstep_bucket_tokens", "What may be asked of the target now, in its own points.", []string{"target"}, tokens},
 		{"lockstep_bucket_capacity_tokens", "What may be asked of the target at once, at most.", []string{"target"}, capacity},
 		{"lockstep_last_delivery_timestamp_seconds", "When the newest delivery of the source came, in Unix time.", []string{"source"}, lastDelivery},
+		{"lockstep_drift_found", "Differences that the newest deep reconcile run found, by kind; the target of profiles is empty.", []string{"target", "kind"}, drift(found)},
+		{"lockstep_drift_left", "Those of them that are not repaired.", []string{"target", "kind"}, drift(left)},
+		{"lockstep_reconcile_age_seconds", "Since Clerk and all targets were last compared as a whole; since the installation if they never were.", nil, reconcileAge},
 		{"lockstep_leader", "1 while a worker process is elected.", nil, leader},
 		{"lockstep_watchdog_alarm", "1 while the watchdog says that a person should look.", []string{"watchdog", "subject"}, alarms},
 	}
@@ -88,6 +92,22 @@ func lastDelivery(r Report, _ Scope) (values []value) {
 		values = append(values, value{[]string{s.Source}, float64(at.UnixMilli()) / 1000})
 	}
 	return values
+}
+
+func drift(count func(postgres.DriftVitals) int) func(Report, Scope) []value {
+	return func(r Report, _ Scope) (values []value) {
+		for _, d := range r.Vitals.Drift {
+			values = append(values, value{[]string{d.Target, d.Kind}, float64(count(d))})
+		}
+		return values
+	}
+}
+
+func found(d postgres.DriftVitals) int { return d.Found }
+func left(d postgres.DriftVitals) int  { return d.Left }
+
+func reconcileAge(r Report, _ Scope) []value {
+	return []value{{nil, r.Vitals.Reconciled.Seconds()}}
 }
 
 func leader(r Report, _ Scope) []value { return []value{{nil, one(r.Vitals.Leader)}} }

@@ -29,6 +29,7 @@ func busy() postgres.Vitals {
 		Sources: []postgres.SourceVitals{{Source: "clerk", Age: time.Minute}},
 		Targets: []postgres.TargetVitals{{Target: "medusa", PendingAge: 5 * time.Second, Waiting: 1, Conflicts: 2, Failed: 3, Paused: true, PausedFor: time.Hour}},
 		Buckets: []postgres.BucketLevel{{Target: "medusa", Tokens: 100, Capacity: 2000}},
+		Drift:   []postgres.DriftVitals{{Target: "medusa", Kind: "link-missing", Found: 4, Left: 1}}, Reconciled: time.Minute,
 	}
 }
 
@@ -117,6 +118,9 @@ func TestGaugesTellWhatTheDatabaseSays(t *testing.T) {
 		`lockstep_links_held{status="conflict",target="medusa"} 2`,
 		`lockstep_links_held{status="failed",target="medusa"} 3`,
 		`lockstep_bucket_tokens{target="medusa"} 100`,
+		`lockstep_drift_found{kind="link-missing",target="medusa"} 4`,
+		`lockstep_drift_left{kind="link-missing",target="medusa"} 1`,
+		`lockstep_reconcile_age_seconds 60`,
 		`lockstep_leader 1`,
 		`lockstep_watchdog_alarm{subject="medusa",watchdog="target_paused"} 1`,
 		`lockstep_watchdog_alarm{subject="all",watchdog="no_worker"} 0`,
@@ -177,6 +181,41 @@ func TestWatchedTargetListsIfTheTargetDoes(t *testing.T) {
 	}
 	if text := scrape(t, m); !strings.Contains(text, `lockstep_target_calls_total{call="list",outcome="ok",target="fake"} 1`) {
 		t.Error("the call is not counted")
+	}
+}
+
+// shop is a target that lists and captures, and has a method of its own.
+type shop struct{ lister }
+
+func (shop) Look(context.Context, []string, bool) (lockstep.Looked, error) {
+	return lockstep.Looked{}, nil
+}
+func (shop) Plan() string { return "plus" }
+
+// What else a target can do is found through all that is around it.
+func TestWatchedTargetHidesNothing(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics(nil)
+	target := m.Target(targettest.NewFlaky(shop{lister{targettest.NewFake("fake")}}, targettest.Rates{}), nil)
+	c, ok := lockstep.As[lockstep.Capturer](target)
+	if !ok {
+		t.Fatal("the target cannot capture any more")
+	}
+	if _, err := c.Look(t.Context(), nil, false); err != nil {
+		t.Fatal(err)
+	}
+	if text := scrape(t, m); !strings.Contains(text, `lockstep_target_calls_total{call="look",outcome="ok",target="fake"} 1`) {
+		t.Error("the call is not counted")
+	}
+	if _, ok := lockstep.As[lockstep.Lister](target); !ok {
+		t.Error("the target cannot list any more")
+	}
+	if s, ok := lockstep.As[shop](target); !ok || s.Plan() != "plus" {
+		t.Error("the target's own type is hidden")
+	}
+	plain := m.Target(struct{ lockstep.Target }{targettest.NewFake("plain")}, nil)
+	if _, ok := lockstep.As[lockstep.Capturer](plain); ok {
+		t.Error("a target that cannot capture looks as if it could")
 	}
 }
 

@@ -24,6 +24,7 @@ type Scope struct {
 	Sources []string      // that send webhooks
 	Silence time.Duration // without a delivery of a source
 	Pending time.Duration // of the oldest change not yet applied
+	Overdue time.Duration // since everything was compared as a whole
 }
 
 // watchdog looks at one thing that can go wrong unseen.
@@ -41,6 +42,8 @@ func watchdogs() []watchdog {
 		{"target_paused", targetPaused},
 		{"dead_jobs", deadJobs},
 		{"no_worker", noWorker},
+		{"reconcile_overdue", reconcileOverdue},
+		{"deletions_held", deletionsHeld},
 	}
 }
 
@@ -120,6 +123,29 @@ func noWorker(v postgres.Vitals, _ Scope) []State {
 	state := State{Subject: "all"}
 	if !v.Leader {
 		state.Message = "no process works: run `lockstep serve` as all or worker"
+	}
+	return []State{state}
+}
+
+// reconcileOverdue finds that what webhooks lost is no longer looked for: no
+// process has Clerk's key, say, or each run is cut short.
+func reconcileOverdue(v postgres.Vitals, s Scope) []State {
+	if s.Overdue == 0 {
+		return nil
+	}
+	state := State{Subject: "all"}
+	if v.Reconciled > s.Overdue {
+		state.Message = fmt.Sprintf("no deep reconcile run has ended for %s: run `lockstep reconcile --deep`, and see in the log of serve why it does not", rough(v.Reconciled))
+	}
+	return []State{state}
+}
+
+// deletionsHeld finds deletions that wait for a person, since they were too many
+// for one run to believe.
+func deletionsHeld(v postgres.Vitals, _ Scope) []State {
+	state := State{Subject: "all"}
+	if v.Held > 0 {
+		state.Message = fmt.Sprintf("%d users are gone from Clerk, more than one run may delete: if Clerk is right, run `lockstep reconcile --deep --full --allow-deletions %d`", v.Held, v.Held)
 	}
 	return []State{state}
 }

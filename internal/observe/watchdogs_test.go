@@ -11,7 +11,7 @@ import (
 
 func TestWatchdogs(t *testing.T) {
 	t.Parallel()
-	scope := Scope{Targets: []string{"medusa", "shop"}, Sources: []string{"clerk"}, Silence: 24 * time.Hour, Pending: time.Hour}
+	scope := Scope{Targets: []string{"medusa", "shop"}, Sources: []string{"clerk"}, Silence: 24 * time.Hour, Pending: time.Hour, Overdue: 60 * time.Hour}
 	healthy := postgres.Vitals{Installed: 90 * 24 * time.Hour, Leader: true, Sources: []postgres.SourceVitals{{Source: "clerk", Age: time.Hour}}}
 	for name, c := range map[string]struct {
 		change func(*postgres.Vitals, *Scope)
@@ -34,6 +34,9 @@ func TestWatchdogs(t *testing.T) {
 			v.Targets = []postgres.TargetVitals{{Target: "medusa", Paused: true, PausedFor: time.Minute}}
 		}, "target_paused medusa"},
 		"dead":                       {func(v *postgres.Vitals, _ *Scope) { v.Discarded = 1 }, "dead_jobs all"},
+		"not reconciled":             {func(v *postgres.Vitals, _ *Scope) { v.Reconciled = 61 * time.Hour }, "reconcile_overdue all"},
+		"reconciled by hand":         {func(v *postgres.Vitals, s *Scope) { v.Reconciled, s.Overdue = 61*time.Hour, 0 }, ""},
+		"too many deletions":         {func(v *postgres.Vitals, _ *Scope) { v.Held = 11 }, "deletions_held all"},
 		"nobody works":               {func(v *postgres.Vitals, _ *Scope) { v.Leader = false }, "no_worker all"},
 		"nobody works, and it shows": {func(v *postgres.Vitals, _ *Scope) { v.Leader, v.DispatchAge = false, 2*time.Hour }, "oldest_pending all, no_worker all"},
 	} {

@@ -35,7 +35,9 @@ func (s *Store) Status(ctx context.Context, targets []string) ([]TargetStatus, e
 	rows, err := s.pool.Query(ctx, `
 		select t.target, coalesce(n.users, 0), coalesce(n.linked, 0), coalesce(n.pending, 0), coalesce(n.waiting, 0), coalesce(n.conflicts, 0),
 		       coalesce(n.failed, 0), coalesce(n.released, 0), coalesce(extract(epoch from now() - n.oldest)::float8, 0),
-		       n.oldest, p.paused_at is not null, p.paused_at, coalesce(p.reason, ''), null::timestamptz
+		       n.oldest, p.paused_at is not null, p.paused_at, coalesce(p.reason, ''),
+		       (select max(r.finished_at) from lockstep.reconcile_runs r join lockstep.reconcile_steps s on s.run_id = r.id
+		         where r.deep and r.state = 'done' and s.name = 'customers' and s.target = t.target and s.state = 'done')
 		  from unnest($1::text[]) with ordinality t(target, n_)
 		  left join lateral (
 		    select count(*) filter (where alive) as users,
