@@ -223,6 +223,13 @@ func (r *reconciling) take(ctx context.Context, step *postgres.RunStep) (err err
 			return err
 		}
 	}
+	connected, err := r.connected(ctx)
+	if err != nil {
+		return err
+	}
+	if step.Target != "" && !slices.Contains(connected, step.Target) { // since the run began
+		return r.skip(ctx, step, "not walked: "+postgres.ErrDisconnected.Error())
+	}
 	ctx = asBulk(ctx)
 	switch step.Name {
 	case stepUsers:
