@@ -141,7 +141,7 @@ func inBulk(t testing.TB, n int) (time.Duration, emulator.ShopUsage) {
 	m := newMall(t, emulator.ShopifyOptions{Now: clock.Now})
 	ok(t, m.shop.SetBulk(emulator.BulkLife{Pace: importPace}))
 	for _, p := range people(n) {
-		_, err := m.pool.Exec(t.Context(), `insert into public.profiles (id, username, email, email_verified, first_name) values ($1, $2, $3, true, $4)`, p.ID, p.Username, p.Email, p.FirstName)
+		_, err := m.pool.Exec(t.Context(), `insert into public.profiles (id, username, email, email_verified, first_name, clerk_updated_at) values ($1, $2, $3, true, $4, now())`, p.ID, p.Username, p.Email, p.FirstName)
 		ok(t, err)
 	}
 	all := map[string]string{}

@@ -91,7 +91,7 @@ func TestRetryAsksAPausedTarget(t *testing.T) {
 func TestRetryStartsDeadJobs(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, targettest.NewFake("fake"))
-	b.exec(`insert into public.profiles (id, username, email, email_verified) values ('user_a', 'a', 'a@example.test', true);
+	b.exec(`insert into public.profiles (id, username, email, email_verified, clerk_updated_at) values ('user_a', 'a', 'a@example.test', true, now());
 		insert into lockstep.river_job (kind, args, queue, state, attempt, finalized_at, max_attempts, priority)
 		values ('dispatch', '{"users":["user_a"]}', 'dispatch', 'discarded', 70, now(), 70, 1),
 		       ('upkeep', '{}', 'upkeep', 'discarded', 1, now(), 1, 1)`)
@@ -147,7 +147,7 @@ func TestConflictsNameWhatStandsInTheWay(t *testing.T) {
 func TestLagCountsFromAccepting(t *testing.T) {
 	t.Parallel()
 	pool := testdb.Pool(t, testdb.New(t), standin.Owner)
-	_, err := pool.Exec(t.Context(), `insert into public.profiles (id, username, email, email_verified) values ('user_a', 'a', 'a@example.test', true);
+	_, err := pool.Exec(t.Context(), `insert into public.profiles (id, username, email, email_verified, clerk_updated_at) values ('user_a', 'a', 'a@example.test', true, now());
 		insert into lockstep.customer_links (clerk_user_id, target, desired, queued_at) values ('user_a', 'fake', 1, now() - interval '1 hour')`)
 	if err != nil {
 		t.Fatal(err)
