@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/lockstephq/lockstep/internal/inbox"
-	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/robfig/cron/v3"
 )
 
@@ -112,10 +111,4 @@ func (a *App) reconcileAndWork(ctx context.Context, users inbox.Directory, o Rec
 	r, err = in.Reconcile(ctx, users, o)
 	stop()
 	return r, errors.Join(err, <-ended)
-}
-
-// Reconciling reports whether an error says that a run is under way elsewhere.
-func Reconciling(err error) bool {
-	_, ok := errors.AsType[*postgres.RunningError](err)
-	return ok
 }

@@ -37,6 +37,7 @@ type Decision struct {
 	Status    lockstep.Status
 	Reason    string // for a person; names ids only
 	BlockedBy string // the customer that stands in the way
+	HeldBy    string // the user whose that customer is, if anybody's
 }
 
 // Plan is the decision table. It is pure and total: the same facts give the
@@ -136,7 +137,7 @@ func planKnown(f Facts, own lockstep.Customer) Decision {
 	}
 	held := conflict(*holder, own, "the new e-mail of "+f.UserID+" belongs to "+describeHolder(*holder))
 	if d.Action == Update {
-		d.Status, d.Reason, d.BlockedBy = held.Status, held.Reason, held.BlockedBy
+		d.Status, d.Reason, d.BlockedBy, d.HeldBy = held.Status, held.Reason, held.BlockedBy, held.HeldBy
 		return d
 	}
 	return held
@@ -146,7 +147,7 @@ func planUnknown(f Facts) Decision {
 	holders := f.Found.ByEmail
 	switch {
 	case f.Unverified != "" && len(holders) > 0:
-		return Decision{Action: Wait, Status: lockstep.StatusWaiting, BlockedBy: holders[0].ID,
+		return Decision{Action: Wait, Status: lockstep.StatusWaiting, BlockedBy: holders[0].ID, HeldBy: holders[0].UserID,
 			Reason: "a customer holds the e-mail, which the user has not verified"}
 	case len(holders) == 0 || f.Want.Email == "":
 		return Decision{Action: Create, Want: f.Want, Status: lockstep.StatusLinked, Reason: "no customer is the user's"}
@@ -166,7 +167,7 @@ func planUnknown(f Facts) Decision {
 }
 
 func conflict(with, own lockstep.Customer, reason string) Decision {
-	return Decision{Action: Conflict, Now: own, Status: lockstep.StatusConflict, Reason: reason, BlockedBy: with.ID}
+	return Decision{Action: Conflict, Now: own, Status: lockstep.StatusConflict, Reason: reason, BlockedBy: with.ID, HeldBy: with.UserID}
 }
 
 func describeHolder(c lockstep.Customer) string {

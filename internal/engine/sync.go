@@ -171,6 +171,6 @@ func giveUp(res Result, p lockstep.Profile, last error) (Result, error) {
 	own := res.Decision.Now
 	res.Decision = conflict(own, own, fmt.Sprintf(
 		"the target says the e-mail of %s is taken, and shows no customer that holds it: look in the store's admin", p.ID))
-	res.Decision.BlockedBy = ""
+	res.Decision.BlockedBy, res.Decision.HeldBy = "", ""
 	return res, nil
 }

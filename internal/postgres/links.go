@@ -156,6 +156,7 @@ type Outcome struct {
 	Status     lockstep.Status
 	Reason     string
 	BlockedBy  string
+	HeldBy     string   // the user whose customer BlockedBy is, if anybody's
 	Action     string   // the last action, for the history
 	Touched    string   // the customer it was about, if any
 	Wrote      []string // the acknowledged writes, in order
@@ -166,34 +167,66 @@ type Outcome struct {
 var ErrLost = errors.New("the lease on the link ended before the work did")
 
 // Finish remembers an outcome and confirms the version that Claim saw. More
-// says that a newer one has come meanwhile: the link stays queued, and the
-// caller goes round again. Woken links wait for the customer that was written,
-// and need a job now.
+// says that a newer one has come meanwhile, or that the customer in the way is
+// no longer its holder's: the link stays queued, and the caller goes round
+// again. Woken links wait for the customer that was written, and need a job now.
 func (s *Store) Finish(ctx context.Context, tx pgx.Tx, c Claim, o Outcome) (more bool, woken []Key, err error) {
-	err = tx.QueryRow(ctx, `
-		update lockstep.customer_links l set
-		  applied = $4, queued_at = case when l.desired > $4 then l.queued_at end, lease_until = null,
-		  customer_id = nullif($5, ''), email = nullif($6, ''), status = $7, reason = $8, blocked_by = nullif($9, ''), refused_phone = nullif($10, ''),
-		  first_seen_at = case when $5 <> '' then coalesce(l.first_seen_at, now()) else l.first_seen_at end,
-		  last_seen_at = case when $5 <> '' then now() else l.last_seen_at end, updated_at = now()
-		 where l.clerk_user_id = $1 and l.target = $2 and l.lease = $3
-		returning l.desired > $4`,
-		c.UserID, c.Target, c.lease, c.seen, o.CustomerID, o.Email, o.Status, o.Reason, o.BlockedBy, o.Refused).Scan(&more)
+	changed := len(o.Wrote) > 0 || o.Status != c.Link.Status || o.CustomerID != c.Link.CustomerID
+	touched := []string{o.CustomerID, o.Touched, c.Link.CustomerID}
+	if changed || o.BlockedBy != "" {
+		if err := inTurn(ctx, tx, c.Target, append(touched, o.BlockedBy)); err != nil {
+			return false, nil, err
+		}
+	}
+	err = tx.QueryRow(ctx, finishSQL, c.UserID, c.Target, c.lease, c.seen, o.CustomerID, o.Email, o.Status, o.Reason,
+		o.BlockedBy, o.Refused, o.HeldBy, heldWindow).Scan(&more)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil, ErrLost
 	}
 	if err != nil {
 		return false, nil, fmt.Errorf("finish link: %w", err)
 	}
-	changed := len(o.Wrote) > 0 || o.Status != c.Link.Status || o.CustomerID != c.Link.CustomerID
 	if !changed {
 		return more, nil, nil
 	}
 	if err := s.remember(ctx, tx, c, o); err != nil {
 		return false, nil, err
 	}
-	woken, err = s.wake(ctx, tx, c.Key, []string{o.CustomerID, o.Touched, c.Link.CustomerID})
+	woken, err = s.wake(ctx, tx, c.Key, touched)
 	return more, woken, err
+}
+
+// heldWindow is how long ago a holder may have let go for Finish to look again:
+// longer than any claim is worked on.
+const heldWindow = time.Minute
+
+// A customer that was its holder's when it was looked at, and is not now, was let
+// go between the look and this statement, and nobody will wake the link.
+const finishSQL = `
+	with freed as (
+	  select from lockstep.customer_links h where h.clerk_user_id = $11 and h.target = $2 and h.clerk_user_id <> $1
+	     and h.customer_id is distinct from nullif($9, '') and h.updated_at > now() - $12::interval
+	)
+	update lockstep.customer_links l set
+	  desired = l.desired + (select count(*) from freed),
+	  applied = $4, queued_at = case when l.desired > $4 or exists (select from freed) then coalesce(l.queued_at, now()) end, lease_until = null,
+	  customer_id = nullif($5, ''), email = nullif($6, ''), status = $7, reason = $8, blocked_by = nullif($9, ''), refused_phone = nullif($10, ''),
+	  first_seen_at = case when $5 <> '' then coalesce(l.first_seen_at, now()) else l.first_seen_at end,
+	  last_seen_at = case when $5 <> '' then now() else l.last_seen_at end, updated_at = now()
+	 where l.clerk_user_id = $1 and l.target = $2 and l.lease = $3
+	returning l.desired > $4`
+
+// inTurn lets transactions that touch a customer, or wait for one, go one after
+// the other: who waits then sees that it was let go, or is seen and woken.
+func inTurn(ctx context.Context, tx pgx.Tx, target string, customers []string) error {
+	_, err := tx.Exec(ctx, `
+		select pg_advisory_xact_lock(k) from (
+		  select distinct hashtextextended('lockstep.customer:' || $1 || ':' || c, 0) as k
+		    from unnest($2::text[]) c where c <> '' order by k) ordered`, target, customers)
+	if err != nil {
+		return fmt.Errorf("wait for others at the customer: %w", err)
+	}
+	return nil
 }
 
 // remember writes the history and the column that the application reads.
