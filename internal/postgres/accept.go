@@ -53,7 +53,8 @@ func newIncoming(ord int, d lockstep.Delivery) incoming {
 
 // upsertProfiles moves each profile of the relation "upserts" to that version,
 // unless it has a newer one or is deleted. It is the only statement that writes
-// what a user of Clerk looks like.
+// what a user of Clerk looks like. Changed is what reads otherwise now: see
+// profileColumns for why that is more than what the columns hold.
 const upsertProfiles = `
   insert into public.profiles as p (id, username, avatar_url, email, email_verified, first_name, last_name,
          phone, phone_verified, banned, clerk_updated_at, created_at, updated_at)
@@ -65,7 +66,8 @@ const upsertProfiles = `
     email_verified = excluded.email_verified, first_name = excluded.first_name, last_name = excluded.last_name,
     phone = excluded.phone, phone_verified = excluded.phone_verified, banned = excluded.banned,
     clerk_updated_at = excluded.clerk_updated_at,
-    updated_at = case when (p.username, p.avatar_url, p.email, p.email_verified, p.first_name, p.last_name, p.phone, p.phone_verified, p.banned)
+    updated_at = case when (p.username, p.avatar_url, p.email, coalesce(p.email_verified and p.clerk_updated_at > '-infinity', false),
+        p.first_name, p.last_name, p.phone, coalesce(p.phone_verified and p.clerk_updated_at > '-infinity', false), p.banned)
       is distinct from (excluded.username, excluded.avatar_url, excluded.email, excluded.email_verified, excluded.first_name,
         excluded.last_name, excluded.phone, excluded.phone_verified, excluded.banned) then now() else p.updated_at end
    where p.deleted_at is null and coalesce(p.clerk_updated_at, '-infinity') <= excluded.clerk_updated_at

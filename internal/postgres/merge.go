@@ -30,9 +30,10 @@ with newest as (
   select distinct on (user_id) * from incoming_users order by user_id, updated_at desc
 ), compared as (
   select n.*, p.id is null as missing,
-         coalesce(p.clerk_updated_at < n.updated_at, false) as older,
-         (p.username, coalesce(p.avatar_url, ''), coalesce(p.email, ''), p.email_verified, coalesce(p.first_name, ''),
-          coalesce(p.last_name, ''), coalesce(p.phone, ''), p.phone_verified, p.banned)
+         coalesce(p.clerk_updated_at, '-infinity') < n.updated_at as older,
+         (p.username, coalesce(p.avatar_url, ''), coalesce(p.email, ''), coalesce(p.email_verified and p.clerk_updated_at > '-infinity', false),
+          coalesce(p.first_name, ''), coalesce(p.last_name, ''), coalesce(p.phone, ''),
+          coalesce(p.phone_verified and p.clerk_updated_at > '-infinity', false), p.banned)
          is distinct from (n.username, n.avatar_url, n.email, n.email_verified, n.first_name,
           n.last_name, n.phone, n.phone_verified, n.banned) as differs
     from newest n left join public.profiles p on p.id = n.user_id

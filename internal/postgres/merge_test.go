@@ -90,6 +90,44 @@ func TestMergeUsers(t *testing.T) {
 	}
 }
 
+// What an adopted row says of its own addresses does not count until Clerk says
+// the same: then it is news to the targets, though no other column changes.
+func TestClerkConfirmsAnAdoptedRow(t *testing.T) {
+	t.Parallel()
+	for name, version := range map[string]string{"never": "'-infinity'", "null": "null"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, pool := pooled(t)
+			_, err := pool.Exec(t.Context(), `alter table public.profiles alter clerk_updated_at drop not null;
+				insert into public.profiles (id, username, first_name, email, email_verified, clerk_updated_at) values
+				('user_merged', 'Name5', 'Name5', 'merged@example.test', true, `+version+`),
+				('user_told', 'Name5', 'Name5', 'told@example.test', true, `+version+`)`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := []postgres.Merged{{UserID: "user_merged", Drift: lockstep.DriftProfileStale}}
+			diff, merged := merge(t, s, pool, clerkUser("merged", 5))
+			if d := cmp.Diff(want, diff); d != "" {
+				t.Errorf("a dry run (-want +got):\n%s", d)
+			}
+			if d := cmp.Diff(want, merged); d != "" {
+				t.Errorf("a merge (-want +got):\n%s", d)
+			}
+			if diff, merged := merge(t, s, pool, clerkUser("merged", 5)); len(diff)+len(merged) != 0 {
+				t.Errorf("again: %v %v", diff, merged)
+			}
+			told := lockstep.Delivery{Source: "clerk", ID: "m1", Kind: "user.updated", User: clerkUser("told", 5)}
+			f := fixture{s, pool}
+			if got := f.accept(t, told); !got[0].Changed {
+				t.Errorf("Clerk's word on the e-mail changed nothing: %+v", got)
+			}
+			if p := f.profile(t, "user_told"); !p.EmailVerified {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+}
+
 func TestBuryUsers(t *testing.T) {
 	t.Parallel()
 	s, pool := pooled(t)
