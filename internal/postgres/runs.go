@@ -195,13 +195,15 @@ func (s *Store) LeaveRun(ctx context.Context, r Run) error {
 	return s.owned(ctx, r, `update lockstep.reconcile_runs set lease_until = null where id = $1 and lease = $2 and state = 'running'`)
 }
 
-// CloseRun ends a run, with a reason unless it is done, and drops its scratch.
+// CloseRun ends a run, with a reason unless it is done, and drops its scratch, and
+// that of older runs but for one of the other kind that is under way.
 func (s *Store) CloseRun(ctx context.Context, r Run, state, reason string) error {
 	if err := s.owned(ctx, r, `update lockstep.reconcile_runs set state = $3, reason = $4, finished_at = now(), lease_until = null
 		where id = $1 and lease = $2 and state = 'running'`, state, reason); err != nil {
 		return err
 	}
-	if _, err := s.pool.Exec(ctx, `delete from lockstep.reconcile_seen where run_id <= $1`, r.ID); err != nil {
+	if _, err := s.pool.Exec(ctx, `delete from lockstep.reconcile_seen where run_id <= $1
+		and run_id not in (select id from lockstep.reconcile_runs where state = 'running')`, r.ID); err != nil {
 		return fmt.Errorf("close run: %w", err)
 	}
 	return nil
