@@ -300,7 +300,7 @@ func (s *Store) Capture(ctx context.Context, tx pgx.Tx, c Changed, seen []Captur
 }
 
 // Unlink drops the links to customers that are gone, and returns those that need
-// a job: their users are to be put right again.
+// a job, as Bump does: their users are to be put right again.
 func (s *Store) Unlink(ctx context.Context, tx pgx.Tx, target string, gone []string) ([]Key, error) {
 	rows, err := tx.Query(ctx, `
 		with dropped as (
@@ -311,7 +311,8 @@ func (s *Store) Unlink(ctx context.Context, tx pgx.Tx, target string, gone []str
 		  select clerk_user_id, $1, customer_id, 'gone', 'the customer was deleted in the store, or merged into another' from dropped
 		)
 		update lockstep.customer_links l set customer_id = null, email = null, status = 'pending', reason = 'the customer is gone',
-		       desired = l.desired + 1, queued_at = coalesce(l.queued_at, now()), updated_at = now()
+		       desired = l.desired + 1, updated_at = now(),
+		       queued_at = case when l.queued_at is null or l.queued_bulk then now() else l.queued_at end, queued_bulk = false
 		  from dropped d where l.clerk_user_id = d.clerk_user_id and l.target = $1
 		returning l.clerk_user_id, l.target, l.queued_at = now()`, target, gone)
 	if err != nil {

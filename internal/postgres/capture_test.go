@@ -58,6 +58,37 @@ func (c *captures) claim() postgres.Changed {
 	return claimed
 }
 
+// A customer that is gone is a live change: it does not wait behind the bulk work
+// that is queued for its link.
+func TestUnlinkOvertakesBulk(t *testing.T) {
+	t.Parallel()
+	for _, bulk := range []bool{false, true} {
+		c := newCaptures(t)
+		c.tx(func(tx pgx.Tx) error {
+			bump := c.Bump
+			if bulk {
+				bump = c.BumpBulk
+			}
+			_, err := bump(t.Context(), tx, []string{"user_a"}, []string{shopTarget})
+			return err
+		})
+		if _, err := c.pool.Exec(t.Context(), `update lockstep.customer_links set customer_id = $1, status = 'linked'`, customer1); err != nil {
+			t.Fatal(err)
+		}
+		want := map[bool]int{false: 0, true: 1}[bulk] // a live job is there already
+		c.tx(func(tx pgx.Tx) error {
+			keys, err := c.Unlink(t.Context(), tx, shopTarget, []string{customer1})
+			if len(keys) != want {
+				t.Errorf("bulk %v: %d jobs, want %d", bulk, len(keys), want)
+			}
+			return err
+		})
+		if testdb.Query[bool](t, c.pool, `select queued_bulk from lockstep.customer_links`) {
+			t.Errorf("bulk %v: the link passes for bulk work", bulk)
+		}
+	}
+}
+
 // versionOf is a customer of the given second, seen by a read.
 func versionOf(second int, name string, unproven ...string) postgres.Capture {
 	s := lockstep.Snapshot{Customer: lockstep.Customer{ID: customer1, FirstName: name}, UpdatedAt: time.Unix(int64(second), 0)}
