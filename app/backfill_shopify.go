@@ -164,7 +164,7 @@ func (b *shopBackfill) load(ctx context.Context, anew bool) (resumed bool, err e
 // begin starts over, keeping what next says.
 func (b *shopBackfill) begin(ctx context.Context, next shopState) (err error) {
 	next.Run = runName("export")
-	if next.Began, err = b.store.Now(ctx); err != nil {
+	if next.Began, err = b.store.DatabaseTime(ctx); err != nil {
 		return err
 	}
 	b.state = next

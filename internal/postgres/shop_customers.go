@@ -139,11 +139,3 @@ func (s *Store) CountShopCustomers(ctx context.Context, shop string) (n int, err
 	}
 	return n, nil
 }
-
-// Now is the database's clock.
-func (s *Store) Now(ctx context.Context) (now time.Time, err error) {
-	if err = s.pool.QueryRow(ctx, `select clock_timestamp()`).Scan(&now); err != nil {
-		return now, fmt.Errorf("read the clock: %w", err)
-	}
-	return now, nil
-}
