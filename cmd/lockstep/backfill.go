@@ -44,11 +44,8 @@ and profiles are counted; if the numbers differ, it says so and exits with 3.`,
 			show, end := newProgress(c.ErrOrStderr())
 			done, err := a.BackfillClerk(c.Context(), restart, show)
 			end()
-			if errors.Is(err, context.Canceled) {
-				return errors.New("stopped: the same command goes on where it was")
-			}
 			if err != nil {
-				return fmt.Errorf("%w; the same command goes on where it was", err)
+				return goesOn(err)
 			}
 			return reportBackfill(c.OutOrStdout(), done, asJSON)
 		},
@@ -56,6 +53,14 @@ and profiles are counted; if the numbers differ, it says so and exits with 3.`,
 	c.Flags().BoolVar(&restart, "restart", false, "begin at the first user, not where the last call was stopped")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// goesOn adds to an error that nothing done was lost.
+func goesOn(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return errors.New("stopped: the same command goes on where it was")
+	}
+	return fmt.Errorf("%w; the same command goes on where it was", err)
 }
 
 func reportBackfill(w io.Writer, b app.Backfilled, asJSON bool) error {

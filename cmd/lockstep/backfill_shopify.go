@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -55,14 +54,6 @@ more than an import can do is left to lockstep serve. It may be called again.`,
 	c.Flags().BoolVar(&restart, "restart", false, "begin anew, not where the last call was stopped")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
-}
-
-// goesOn adds to an error that nothing done was lost.
-func goesOn(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return errors.New("stopped: the same command goes on where it was")
-	}
-	return fmt.Errorf("%w; the same command goes on where it was", err)
 }
 
 // reportShops tells of the shops that are done, and fails for the others.
