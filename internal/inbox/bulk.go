@@ -7,9 +7,6 @@ import (
 	"github.com/lockstephq/lockstep/internal/postgres"
 )
 
-// AsBulk marks work that must leave a target's reserve to live changes.
-func AsBulk(ctx context.Context) context.Context { return asBulk(ctx) }
-
 // LinkMade links users to customers that bulk work made, and returns who was
 // linked; see postgres.Store.LinkMade for who is not.
 func (in *Inbox) LinkMade(ctx context.Context, target, action, reason string, all []postgres.Made) (linked []string, err error) {

@@ -49,8 +49,8 @@ const (
 
 type bulkKey struct{}
 
-// asBulk marks work that must leave a target's reserve to live changes.
-func asBulk(ctx context.Context) context.Context { return context.WithValue(ctx, bulkKey{}, true) }
+// AsBulk marks work that must leave a target's reserve to live changes.
+func AsBulk(ctx context.Context) context.Context { return context.WithValue(ctx, bulkKey{}, true) }
 
 // IsBulk tells work of backfill and reconciling from live changes.
 func IsBulk(ctx context.Context) bool { return ctx.Value(bulkKey{}) != nil }

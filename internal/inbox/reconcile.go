@@ -230,7 +230,7 @@ func (r *reconciling) take(ctx context.Context, step *postgres.RunStep) (err err
 	if step.Target != "" && !slices.Contains(connected, step.Target) { // since the run began
 		return r.skip(ctx, step, "not walked: "+postgres.ErrDisconnected.Error())
 	}
-	ctx = asBulk(ctx)
+	ctx = AsBulk(ctx)
 	switch step.Name {
 	case stepUsers:
 		return r.walkUsers(ctx, step)

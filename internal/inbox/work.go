@@ -97,7 +97,7 @@ func (w *syncWorker) Work(ctx context.Context, job *river.Job[syncArgs]) error {
 		return river.JobCancel(fmt.Errorf("target %s is no longer in the settings", key.Target))
 	}
 	if job.Priority > livePriority {
-		ctx = asBulk(ctx)
+		ctx = AsBulk(ctx)
 		if due, err := w.in.store.Due(ctx, key); err != nil || !due { // done by other means while it waited
 			return postgres.Redact(err)
 		}
