@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/lockstephq/lockstep/internal/inbox"
@@ -34,17 +35,12 @@ type (
 	ReconcileReport  = inbox.Report
 )
 
-// settingOff switches a schedule off.
-const settingOff = "off"
-
 func (s *settings) reconcile() (c ReconcileConfig) {
 	var err error
-	if text := s.get("LOCKSTEP_RECONCILE_SHALLOW", "5m"); text != settingOff {
-		if c.Shallow, err = time.ParseDuration(text); err != nil || c.Shallow < time.Second {
-			s.wrong("LOCKSTEP_RECONCILE_SHALLOW", "must be a duration such as 5m, or off")
-		}
+	if c.Shallow = s.duration("LOCKSTEP_RECONCILE_SHALLOW", "5m"); c.Shallow > 0 && c.Shallow < time.Second {
+		s.wrong("LOCKSTEP_RECONCILE_SHALLOW", "must be at least 1s, such as 5m, or off")
 	}
-	if text := s.get("LOCKSTEP_RECONCILE_DEEP", "30 3 * * *"); text != settingOff {
+	if text := s.get("LOCKSTEP_RECONCILE_DEEP", "30 3 * * *"); !strings.EqualFold(text, "off") {
 		if c.Deep, err = cron.ParseStandard(text); err != nil {
 			s.wrong("LOCKSTEP_RECONCILE_DEEP", `must be a cron expression such as "30 3 * * *", or off`)
 		}

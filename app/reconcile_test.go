@@ -421,6 +421,13 @@ func TestReconcileSettings(t *testing.T) {
 	if got.Reconcile != (app.ReconcileConfig{MaxDeletions: 7}) {
 		t.Errorf("off: %+v", got.Reconcile)
 	}
+	if got, err = load(t, map[string]string{"LOCKSTEP_RECONCILE_SHALLOW": "1d", "LOCKSTEP_RECONCILE_DEEP": "OFF"}, "", app.NeedWeb); err != nil ||
+		got.Reconcile != (app.ReconcileConfig{Shallow: 24 * time.Hour}) {
+		t.Errorf("as other durations are written: %+v, %v", got.Reconcile, err)
+	}
+	if _, err = load(t, map[string]string{"LOCKSTEP_RECONCILE_SHALLOW": "10ms"}, "", app.NeedWeb); err == nil {
+		t.Error("a look every 10 ms was taken")
+	}
 	for name, value := range map[string]string{"LOCKSTEP_RECONCILE_SHALLOW": "often " + canary, "LOCKSTEP_RECONCILE_DEEP": canary, "LOCKSTEP_RECONCILE_MAX_DELETIONS": "-1"} {
 		_, err := load(t, map[string]string{name: value}, "", app.NeedWeb)
 		if err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), canary) {
