@@ -2,6 +2,8 @@ package lockstep
 
 import (
 	"context"
+	"errors"
+	"iter"
 	"time"
 )
 
@@ -61,6 +63,44 @@ type Lister interface {
 	// more. A customer made meanwhile may be missed, none comes twice.
 	List(ctx context.Context, after string, limit int) ([]Customer, error)
 }
+
+// Exporter is a Lister that can also write all its customers down at once, beside
+// the limit of its calls.
+type Exporter interface {
+	Lister
+
+	// Export yields all live customers, in no order and some hundreds at a time. It
+	// begins the export of that name, or goes on with the one that another caller
+	// began; that may take hours, and ctx ends the waiting, not the export. Who is
+	// made, changed or deleted since it began may be as before, as now, or missing.
+	// It ends without an error only when it yielded everybody.
+	//
+	// It fails with ErrNoExport if the target exports nothing now: list it. It fails
+	// with ErrGone if that export cannot be had, not or no longer: begin one of
+	// another name.
+	Export(ctx context.Context, e Export) iter.Seq2[ExportPage, error]
+
+	// CancelExport ends the export of that name, which nobody wants any more. One
+	// that is over, or was never begun, is no error.
+	CancelExport(ctx context.Context, name string) error
+}
+
+// Export is which export is wanted, and from where on.
+type Export struct {
+	Name  string              // letters, digits and underscores, unlike that of any other export
+	Place string              // of the last page that was taken; empty for all
+	Seen  func(customers int) // hears how far it is, before the first page; may be nil
+}
+
+// ExportPage is a part of an export.
+type ExportPage struct {
+	Customers []Customer
+	Place     string // where to go on after it
+}
+
+// ErrNoExport is a target that exports nothing now: it does not let this token,
+// or as many exports as it makes at once are under way.
+var ErrNoExport = errors.New("the target exports nothing now")
 
 // Wrapper is a Target around another, to count its calls, say, or to fail some.
 type Wrapper interface {

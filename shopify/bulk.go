@@ -27,10 +27,11 @@ type BulkOperation struct {
 	ID      string `json:"id"`
 	Status  string `json:"status"` // of BulkOperationStatus
 	Code    string `json:"errorCode"`
-	Objects int64  `json:"objectCount,string"` // so far
-	Size    int64  `json:"fileSize,string"`    // of the result in bytes; zero for none
-	URL     string `json:"url"`                // of the result; empty if there is none
-	Partial string `json:"partialDataUrl"`     // of what there was when it failed
+	Objects int64  `json:"objectCount,string"`     // so far
+	Roots   int64  `json:"rootObjectCount,string"` // of them, without what hangs on others
+	Size    int64  `json:"fileSize,string"`        // of the result in bytes; zero for none
+	URL     string `json:"url"`                    // of the result; empty if there is none
+	Partial string `json:"partialDataUrl"`         // of what there was when it failed
 
 	Document string `json:"query"`
 }
@@ -47,6 +48,9 @@ func (o BulkOperation) Completed() bool { return o.Status == "COMPLETED" }
 // ErrBulkRefused is a shop that does not let the app run bulk operations, which
 // happens with tokens of a user's session. All else may work.
 var ErrBulkRefused = errors.New("the shop refuses bulk operations")
+
+// errBusy is the answer while as many operations are under way as may be.
+var errBusy = errors.New("as many bulk operations are under way as may be")
 
 // errDenied is Shopify's answer to a field that the app may not use.
 var errDenied = errors.New("the app may not do that")
@@ -125,7 +129,7 @@ func (t *Target) tryBulk(ctx context.Context, file string, vars map[string]any) 
 	case len(p.Errors) == 0:
 		return *p.Operation, nil
 	case slices.Contains([]string{"OPERATION_IN_PROGRESS", "LIMIT_REACHED"}, p.Errors[0].code()):
-		return BulkOperation{}, op.throttled(bulkBusy, "as many bulk operations are under way as may be")
+		return BulkOperation{}, &lockstep.TargetError{Kind: lockstep.ErrThrottled, After: bulkBusy, Err: op.describe(errBusy)}
 	}
 	return BulkOperation{}, op.failf(lockstep.ErrTransient, "%s", codeAndPath(p.Errors[0].code(), p.Errors[0].Field))
 }

@@ -136,3 +136,20 @@ func TestFilesGetNoToken(t *testing.T) {
 		t.Errorf("%v", sent)
 	}
 }
+
+// An export that makes no progress is no use: the shop is to be listed.
+func TestExportStalls(t *testing.T) {
+	t.Parallel()
+	const running = `{"id":"gid://shopify/BulkOperation/1","status":"RUNNING","query":"query lockstep_a {","objectCount":"0","rootObjectCount":"0","fileSize":null}`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"data":{"bulkOperations":{"nodes":[`+running+`]},"bulkOperation":`+running+`}}`)
+	}))
+	t.Cleanup(server.Close)
+	target := newTestTarget(t, server.URL)
+	target.exportStall = 1
+	for page, err := range target.Export(t.Context(), lockstep.Export{Name: "lockstep_a"}) {
+		if !errors.Is(err, lockstep.ErrNoExport) || len(page.Customers) > 0 {
+			t.Errorf("%+v, %v", page, err)
+		}
+	}
+}

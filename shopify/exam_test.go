@@ -55,6 +55,7 @@ func (w world) subject(t *testing.T, namespace string, limit, refusal emulator.F
 		Target:  w.target(t, w.acme, change...),
 		Shop:    merchant{w.acme, namespace, func() error { return defineBy(t, other) }},
 		Foreign: map[string]string{"note": "likes owls", "tags": "vip wholesale", "city": "Ribe"},
+		Settle:  w.acme.IndexNow,
 		Break: func(f targettest.Fault) {
 			// Every mutation of customers has an s in its name, that of the
 			// definition, which may come before, has none.

@@ -3,7 +3,6 @@ package shopify
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 
 	"github.com/lockstephq/lockstep"
@@ -30,8 +29,8 @@ func (t *Target) List(ctx context.Context, after string, limit int) ([]lockstep.
 		return nil, err
 	}
 	nodes := got.Customers.Nodes
-	if shown := func(s snapshot) bool { return !s.hidden() }; len(nodes) >= fewHidden && !slices.ContainsFunc(nodes, shown) {
-		return nil, t.hiddenData("list", nodes[0].ID)
+	if err := t.hiddenPage("list", nodes); err != nil {
+		return nil, err
 	}
 	page := make([]lockstep.Customer, 0, min(limit, len(nodes)))
 	for _, s := range nodes[:min(limit, len(nodes))] {

@@ -55,6 +55,7 @@ func operations() map[string]operation {
 		{file: "read_many", cost: lookupCost},
 		{file: "bulk_export", cost: 10, writes: true},
 		{file: "bulk_import", cost: 10, writes: true},
+		{file: "bulk_cancel", cost: 10, writes: true},
 		{file: "bulk_find", cost: 9},
 		{file: "bulk_read", cost: 1},
 		{file: "stage", cost: 11, writes: true},

@@ -63,6 +63,8 @@ type Target struct {
 	defining   chan struct{} // held by the one caller that may make it
 	suspicious atomic.Value  // string: the id of a customer whose e-mail was hidden
 
+	exportStall time.Duration // without another customer, before an export is given up
+
 	phonesMasked atomic.Bool // Shopify shows numbers with asterisks
 }
 
@@ -82,6 +84,7 @@ func New(o Options) (*Target, error) {
 	t := &Target{
 		name: "shopify:" + shopName(o.Shop), namespace: o.Namespace, tags: slices.Clone(o.Tags), released: released, log: log,
 		wake: o.Wake, ops: operations(), defining: make(chan struct{}, 1),
+		exportStall: exportStall,
 	}
 	t.client = &client{
 		target: t.name, url: base + "/admin/api/" + Version + "/graphql.json", http: httpClient(o.HTTP), log: log,
@@ -217,9 +220,8 @@ const fewHidden = 3
 // wants one of, which a few do whose data was erased; and again at the customer
 // that gave it away before.
 func (t *Target) checkAccess(ctx context.Context, last []snapshot) error {
-	shown := func(s snapshot) bool { return !s.hidden() }
-	if len(last) >= fewHidden && !slices.ContainsFunc(last, shown) {
-		return t.hiddenData("check", last[0].ID)
+	if err := t.hiddenPage("check", last); err != nil {
+		return err
 	}
 	id, _ := t.suspicious.Load().(string)
 	if id == "" {

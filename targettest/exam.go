@@ -37,6 +37,8 @@ type check struct {
 
 func checks() []check {
 	all := findChecks()
+	all = append(all, listChecks()...)
+	all = append(all, exportChecks()...)
 	all = append(all, writeChecks()...)
 	all = append(all, refuseChecks()...)
 	all = append(all, faultChecks()...)
@@ -264,6 +266,9 @@ type witness struct {
 	lockstep.Target
 	exam *exam
 }
+
+// Unwrap implements lockstep.Wrapper.
+func (w *witness) Unwrap() lockstep.Target { return w.Target }
 
 func (w *witness) Check(ctx context.Context) error {
 	err := w.Target.Check(ctx)

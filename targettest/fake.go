@@ -230,7 +230,7 @@ func (f *Fake) call(ctx context.Context, method, user string, do func() error) e
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch f.strike(method != "Check" && method != "Resolve" && method != "List") {
+	switch f.strike(!slices.Contains([]string{"Check", "Resolve", "List", "Export", "CancelExport"}, method)) {
 	case FaultLimit:
 		return &lockstep.TargetError{Kind: lockstep.ErrThrottled, After: time.Millisecond}
 	case FaultRefusal:

@@ -22,6 +22,11 @@ func TestFakeWithAccountsPasses(t *testing.T) {
 	})
 }
 
+func TestExportingFakePasses(t *testing.T) {
+	t.Parallel()
+	Run(t, func(*testing.T) Subject { return NewExporting("fake").Subject() })
+}
+
 func TestFakeCounts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

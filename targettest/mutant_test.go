@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"runtime"
 	"strings"
@@ -49,13 +50,29 @@ func sit(ctx context.Context, c check, s Subject) *recorder {
 
 // mutant is a Fake with one fault that somebody once shipped.
 type mutant struct {
-	*Fake
+	*Exporting
 	fit     func(lockstep.Customer) lockstep.Customer
 	resolve func(context.Context, lockstep.Query) (lockstep.Found, error)
 	create  func(context.Context, lockstep.Customer) (lockstep.Customer, error)
 	adopt   func(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error)
 	update  func(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error)
 	release func(context.Context, lockstep.Customer) error
+	list    func(ctx context.Context, after string, limit int) ([]lockstep.Customer, error)
+	export  func(ctx context.Context, e lockstep.Export, all iter.Seq2[lockstep.ExportPage, error]) iter.Seq2[lockstep.ExportPage, error]
+}
+
+func (m *mutant) List(ctx context.Context, after string, limit int) ([]lockstep.Customer, error) {
+	if m.list == nil {
+		return m.Fake.List(ctx, after, limit)
+	}
+	return m.list(ctx, after, limit)
+}
+
+func (m *mutant) Export(ctx context.Context, e lockstep.Export) iter.Seq2[lockstep.ExportPage, error] {
+	if m.export == nil {
+		return m.Exporting.Export(ctx, e)
+	}
+	return m.export(ctx, e, m.Exporting.Export(ctx, e))
 }
 
 func (m *mutant) Fit(want lockstep.Customer) lockstep.Customer {
@@ -132,14 +149,14 @@ func TestExamCatches(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := byName(t, tt.check)
-			m := &mutant{Fake: NewFake("mutant")}
+			m := &mutant{Exporting: NewExporting("mutant")}
 			tt.sabotage(m)
-			healthy := NewFake("healthy")
+			healthy := NewExporting("healthy")
 			healthy.Accounts = m.Accounts
 			if r := sit(t.Context(), c, healthy.Subject()); len(r.failures) > 0 || r.skipped {
 				t.Fatalf("the check fails a healthy target: %v", r.failures)
 			}
-			s := m.Fake.Subject()
+			s := m.Subject()
 			s.Target = m
 			if r := sit(t.Context(), c, s); len(r.failures) == 0 {
 				t.Errorf("%q passes it", tt.check)
@@ -165,7 +182,7 @@ type breakage struct {
 
 func mutants() map[string]breakage {
 	all := map[string]breakage{}
-	for _, some := range []map[string]breakage{carelessReads(), carelessWrites(), carelessReleases(), carelessErrors(), carelessRaces(), carelessAccounts()} {
+	for _, some := range []map[string]breakage{carelessReads(), carelessLists(), carelessExports(), carelessWrites(), carelessReleases(), carelessErrors(), carelessRaces(), carelessAccounts()} {
 		maps.Copy(all, some)
 	}
 	return all

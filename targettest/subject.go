@@ -20,6 +20,10 @@ type Subject struct {
 	// that user signs in as, and a mark alone does not show on an account.
 	Accounts bool
 
+	// Settle has lists show what was written, where they lag behind; nil where they
+	// do not.
+	Settle func()
+
 	// Break makes the store misbehave once, see Fault.
 	Break func(Fault)
 

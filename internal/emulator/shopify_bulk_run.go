@@ -91,7 +91,9 @@ func bulkScope(kind string) string {
 // come, and one of them goes first.
 func (s *Shop) write(op *bulkOperation, lines [][]byte) {
 	op.done++
-	op.roots++
+	if len(lines) > 0 { // unless the index alone still had it
+		op.roots++
+	}
 	op.objects += int64(len(lines))
 	op.waiting = append(op.waiting, lines...)
 	for len(op.waiting) > bulkWindow {

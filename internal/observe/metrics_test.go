@@ -153,7 +153,7 @@ func TestScrapeWithoutADatabase(t *testing.T) {
 func TestWatchedTargetPassesTheExam(t *testing.T) {
 	t.Parallel()
 	targettest.Run(t, func(*testing.T) targettest.Subject {
-		s := targettest.NewFake("fake").Subject()
+		s := targettest.NewExporting("fake").Subject()
 		s.Target = NewMetrics(nil).Target(s.Target, nil)
 		return s
 	})
@@ -216,6 +216,33 @@ func TestWatchedTargetHidesNothing(t *testing.T) {
 	plain := m.Target(struct{ lockstep.Target }{targettest.NewFake("plain")}, nil)
 	if _, ok := lockstep.As[lockstep.Capturer](plain); ok {
 		t.Error("a target that cannot capture looks as if it could")
+	}
+}
+
+func TestWatchedTargetExportsIfTheTargetDoes(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics(nil)
+	if _, ok := lockstep.As[lockstep.Exporter](m.Target(targettest.NewFake("plain"), nil)); ok {
+		t.Error("a target that cannot export looks as if it could")
+	}
+	fake := targettest.NewExporting("fake")
+	x, ok := m.Target(fake, nil).(lockstep.Exporter)
+	if !ok {
+		t.Fatal("the target's export is hidden")
+	}
+	for range x.Export(t.Context(), lockstep.Export{Name: "a"}) {
+	}
+	fake.Set(targettest.ExportLife{Refused: true})
+	for range x.Export(t.Context(), lockstep.Export{Name: "b"}) {
+	}
+	if err := x.CancelExport(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+	text := scrape(t, m)
+	for _, line := range []string{`call="export",outcome="ok"`, `call="export",outcome="invalid"`, `call="cancel_export",outcome="ok"`} {
+		if !strings.Contains(text, `lockstep_target_calls_total{`+line+`,target="fake"} 1`) {
+			t.Errorf("%s is not counted", line)
+		}
 	}
 }
 

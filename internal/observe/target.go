@@ -2,19 +2,32 @@ package observe
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/lockstephq/lockstep"
 )
 
 // Target is t with its calls counted and, if traces is not nil, traced. What it
-// answers is what t answers. The calls of a lockstep.Lister and of a
-// lockstep.Capturer are seen as well; whatever else t can do, lockstep.As finds.
+// answers is what t answers. The calls of a lockstep.Lister, a lockstep.Exporter and
+// a lockstep.Capturer are seen as well; whatever else t can do, lockstep.As finds.
 func (m *Metrics) Target(t lockstep.Target, traces *Traces) lockstep.Target {
 	w := watched{Target: t, metrics: m, traces: traces}
 	l, lists := lockstep.As[lockstep.Lister](t)
+	x, exports := lockstep.As[lockstep.Exporter](t)
 	c, captures := lockstep.As[lockstep.Capturer](t)
 	switch {
+	case exports && captures:
+		return struct {
+			watched
+			watchedExporter
+			watchedCapturer
+		}{w, watchedExporter{watchedLister{w, l}, x}, watchedCapturer{w, c}}
+	case exports:
+		return struct {
+			watched
+			watchedExporter
+		}{w, watchedExporter{watchedLister{w, l}, x}}
 	case lists && captures:
 		return struct {
 			watched
@@ -100,6 +113,31 @@ func (w watchedLister) List(ctx context.Context, after string, limit int) (list 
 	ctx, end := w.seen.begin(ctx, "list")
 	defer func() { end(err) }()
 	return w.lister.List(ctx, after, limit)
+}
+
+type watchedExporter struct {
+	watchedLister
+	exporter lockstep.Exporter
+}
+
+// Export is one call, however many pages it yields.
+func (w watchedExporter) Export(ctx context.Context, e lockstep.Export) iter.Seq2[lockstep.ExportPage, error] {
+	return func(yield func(lockstep.ExportPage, error) bool) {
+		ctx, end := w.seen.begin(ctx, "export")
+		var err error
+		defer func() { end(err) }()
+		for page, failed := range w.exporter.Export(ctx, e) {
+			if err = failed; !yield(page, failed) {
+				return
+			}
+		}
+	}
+}
+
+func (w watchedExporter) CancelExport(ctx context.Context, name string) (err error) {
+	ctx, end := w.seen.begin(ctx, "cancel_export")
+	defer func() { end(err) }()
+	return w.exporter.CancelExport(ctx, name)
 }
 
 type watchedCapturer struct {
