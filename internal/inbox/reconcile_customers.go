@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -20,12 +21,22 @@ const (
 
 const cannotList = "not walked: this target cannot list its customers"
 
-// walkCustomers compares all of a target's customers with the links.
+// walkCustomers compares all of a target's customers with the links: those of an
+// export where there is one, else page by page.
 func (r *reconciling) walkCustomers(ctx context.Context, step *postgres.RunStep) error {
+	if exporter, ok := lockstep.As[lockstep.Exporter](r.targets[step.Target]); ok && (step.Cursor == "" || isExport(step.Cursor)) {
+		if err := r.walkExport(ctx, step, exporter); !errors.Is(err, lockstep.ErrNoExport) {
+			return err
+		}
+	}
 	lister, ok := lockstep.As[lockstep.Lister](r.targets[step.Target])
 	if !ok {
 		return r.skip(ctx, step, cannotList)
 	}
+	return r.walkList(ctx, step, lister)
+}
+
+func (r *reconciling) walkList(ctx context.Context, step *postgres.RunStep, lister lockstep.Lister) error {
 	for step.State == postgres.StepTodo {
 		began, err := r.store.DatabaseTime(ctx)
 		if err != nil {

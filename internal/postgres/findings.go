@@ -77,6 +77,14 @@ func (s *Store) See(ctx context.Context, tx pgx.Tx, r Run, target string, ids []
 	return nil
 }
 
+// Unsee forgets whom a walk through a target saw: it begins anew.
+func (s *Store) Unsee(ctx context.Context, tx pgx.Tx, r Run, target string) error {
+	if _, err := tx.Exec(ctx, `delete from lockstep.reconcile_seen where run_id = $1 and target = $2`, r.ID, target); err != nil {
+		return fmt.Errorf("forget who was seen: %w", err)
+	}
+	return nil
+}
+
 // UnseenUsers returns at most limit users, after an id and in order, whom a full
 // walk of Clerk did not see though a living profile or a link without a profile
 // names them. If the walk was not a full one, only the links count. What cannot

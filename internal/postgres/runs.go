@@ -236,6 +236,23 @@ func (s *Store) Steps(ctx context.Context, runID int64) ([]RunStep, error) {
 	return steps, nil
 }
 
+// Abandoned takes the places of a target's steps that ended runs left in their
+// middle: each is given out once.
+func (s *Store) Abandoned(ctx context.Context, name, target string) ([]string, error) {
+	rows, err := s.pool.Query(ctx, `update lockstep.reconcile_steps u set cursor = '' from lockstep.reconcile_steps t, lockstep.reconcile_runs run
+		where t.run_id = u.run_id and t.step = u.step and run.id = u.run_id and run.state <> 'running'
+		  and u.name = $1 and u.target = $2 and u.state = 'todo' and u.cursor <> ''
+		returning t.cursor`, name, target)
+	if err != nil {
+		return nil, fmt.Errorf("read abandoned steps: %w", err)
+	}
+	places, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("read abandoned steps: %w", err)
+	}
+	return places, nil
+}
+
 // SaveStep moves a step on, in the transaction of what it did; ErrLost if
 // somebody else has the run.
 func (s *Store) SaveStep(ctx context.Context, tx pgx.Tx, r Run, t RunStep) error {
