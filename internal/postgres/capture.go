@@ -84,13 +84,34 @@ func (s *Store) FinishChanges(ctx context.Context, tx pgx.Tx, c Changed, deferre
 	return nil
 }
 
+// NeedCapture returns those of the targets in whose queue of jobs that read
+// changes fewer than two wait to begin: one that begins after tx ends reads what
+// tx stores. A job that is about to begin while tx runs may miss it, hence the
+// second; were it to begin as early, the sweep makes another.
+func (s *Store) NeedCapture(ctx context.Context, tx pgx.Tx, targets, queues []string) ([]string, error) {
+	if len(targets) == 0 {
+		return nil, nil
+	}
+	rows, err := tx.Query(ctx, `
+		select t.target from unnest($1::text[], $2::text[]) t(target, queue)
+		 where (select count(*) from (select 1 from lockstep.river_job j where j.state = 'available' and j.queue = t.queue limit 2) waiting) < 2`, targets, queues)
+	if err != nil {
+		return nil, fmt.Errorf("find waiting jobs: %w", err)
+	}
+	need, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("find waiting jobs: %w", err)
+	}
+	return need, nil
+}
+
 // LostChanges names targets of which customers wait to be read while no job is
 // there to do it.
 func (s *Store) LostChanges(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	rows, err := tx.Query(ctx, `
-		select distinct c.target from lockstep.shopify_changes c
-		 where c.due_at < now() - interval '5 seconds' and (c.lease_until is null or c.lease_until < now())
-		   and not exists (select 1 from lockstep.river_job j
+		select c.target from (select distinct target from lockstep.shopify_changes
+		         where due_at < now() - interval '5 seconds' and (lease_until is null or lease_until < now())) c
+		 where not exists (select 1 from lockstep.river_job j
 		        where j.kind = 'capture' and j.state in ('available', 'pending', 'retryable', 'scheduled', 'running')
 		          and j.args @> jsonb_build_object('target', c.target))
 		 order by 1`)
