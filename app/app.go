@@ -32,6 +32,9 @@ type App struct {
 	traces  *observe.Traces // nil for off
 
 	inspectEvery time.Duration // zero: the default
+	bulkPoll     time.Duration // zero: the default
+
+	furnish []func([]lockstep.Target) []lockstep.Target // what options do to the targets
 }
 
 // Option changes how an App is wired; demo and tests use it.
@@ -39,21 +42,32 @@ type Option func(*App)
 
 // WithTargets passes each target through wrap: to inject faults, say.
 func WithTargets(wrap func(lockstep.Target) lockstep.Target) Option {
-	return func(a *App) {
-		for i, t := range a.targets {
-			a.targets[i] = wrap(t)
+	return withTargets(func(list []lockstep.Target) []lockstep.Target {
+		for i, t := range list {
+			list[i] = wrap(t)
 		}
-	}
+		return list
+	})
+}
+
+func withTargets(change func([]lockstep.Target) []lockstep.Target) Option {
+	return func(a *App) { a.furnish = append(a.furnish, change) }
 }
 
 // WithExtraTargets adds targets to those of the settings.
 func WithExtraTargets(more ...lockstep.Target) Option {
-	return func(a *App) { a.targets = append(a.targets, more...) }
+	return withTargets(func(list []lockstep.Target) []lockstep.Target { return append(list, more...) })
 }
 
 // WithInspectEvery changes how often each shop is inspected.
 func WithInspectEvery(d time.Duration) Option {
 	return func(a *App) { a.inspectEvery = d }
+}
+
+// WithBulkPoll changes how often a shop is asked for the end of a bulk operation
+// of which no webhook tells.
+func WithBulkPoll(d time.Duration) Option {
+	return func(a *App) { a.bulkPoll = d }
 }
 
 // Connections per pool and process.
@@ -67,6 +81,9 @@ const (
 // Open wires an App up from settings.
 func Open(c Config, log *slog.Logger, options ...Option) (*App, error) {
 	a := &App{config: c, log: log}
+	for _, o := range options {
+		o(a)
+	}
 	var err error
 	if c.TracesURL != "" {
 		if a.traces, err = observe.OpenTraces(context.Background(), c.TracesURL, log); err != nil {
@@ -83,12 +100,12 @@ func Open(c Config, log *slog.Logger, options ...Option) (*App, error) {
 		}
 	}
 	a.store = postgres.NewStore(a.pool)
-	if a.targets, err = targets(c, a.medusa, newBuckets(a.pool), log); err != nil {
+	if a.targets, err = a.makeTargets(newBuckets(a.pool)); err != nil {
 		a.Close()
 		return nil, err
 	}
-	for _, o := range options {
-		o(a)
+	for _, change := range a.furnish {
+		a.targets = change(a.targets)
 	}
 	a.observe()
 	return a, nil

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/lockstephq/lockstep/internal/inbox"
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/shopify"
 )
@@ -45,7 +46,7 @@ func (b *shopBackfill) exported(ctx context.Context, op shopify.BulkOperation) i
 
 // copyPages reads the shop page by page, within its limit.
 func (b *shopBackfill) copyPages(ctx context.Context) error {
-	if err := patiently(ctx, func() error {
+	if err := inbox.Patiently(ctx, func() error {
 		n, _, err := b.target.Count(ctx)
 		b.total = int(n)
 		return err
@@ -56,7 +57,7 @@ func (b *shopBackfill) copyPages(ctx context.Context) error {
 	return b.merge(ctx, func(yield func(chunk) bool) {
 		for last := false; !last; {
 			var page []*shopify.Record
-			err := patiently(ctx, func() (err error) { page, err = b.target.Page(ctx, after); return err })
+			err := inbox.Patiently(ctx, func() (err error) { page, err = b.target.Page(ctx, after); return err })
 			c := chunk{err: err}
 			for _, r := range page {
 				c.customers, after = append(c.customers, shopCustomer(r)), r.ID

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -61,26 +60,6 @@ type shopBackfill struct {
 	total    int
 }
 
-// errNoShop is a shop that the settings do not name.
-var errNoShop = errors.New("is not in the settings: name it by its permanent address, such as acme.myshopify.com")
-
-// bulkShops are the targets that are shops: one, or all of them where none is named.
-func (a *App) bulkShops(name string) (list []*shopify.Target, err error) {
-	for _, t := range a.targets {
-		shop, ok := lockstep.As[*shopify.Target](t)
-		if ok && (name == "" || t.Name() == "shopify:"+strings.ToLower(name)) {
-			list = append(list, shop)
-		}
-	}
-	switch {
-	case len(list) > 0:
-		return list, nil
-	case name == "":
-		return nil, errors.New("no shop is configured: set SHOPIFY_SHOP and SHOPIFY_ACCESS_TOKEN")
-	}
-	return nil, fmt.Errorf("%s %w", name, errNoShop)
-}
-
 // errPaused is a shop that refuses everything, or was disconnected.
 var errPaused = errors.New("is paused: `lockstep status` says why")
 
@@ -104,12 +83,12 @@ func (a *App) BackfillShopify(ctx context.Context, shop string, anew bool, progr
 	if err := a.store.Ping(ctx); err != nil {
 		return nil, err
 	}
-	shops, err := a.bulkShops(shop)
+	shops, err := a.shops(shop)
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range shops {
-		b := &shopBackfill{App: a, target: t, shop: strings.TrimPrefix(t.Name(), "shopify:"), progress: progress}
+	for _, s := range shops {
+		b := &shopBackfill{App: a, target: s.Target, shop: s.config.Shop, progress: progress}
 		result, shopErr := b.run(inbox.AsBulk(ctx), anew)
 		if shopErr != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", b.shop, postgres.Redact(shopErr)))
@@ -226,7 +205,7 @@ func (b *shopBackfill) copyExport(ctx context.Context) error {
 // export starts the export, or finds the one that was started, and waits for it.
 func (b *shopBackfill) export(ctx context.Context) (op shopify.BulkOperation, err error) {
 	if b.state.Operation == "" {
-		err = patiently(ctx, func() error { op, err = b.target.StartExport(ctx, b.state.Run); return err })
+		err = inbox.Patiently(ctx, func() error { op, err = b.target.StartExport(ctx, b.state.Run); return err })
 		if err != nil {
 			return op, err
 		}
@@ -242,7 +221,7 @@ func (b *shopBackfill) export(ctx context.Context) (op shopify.BulkOperation, er
 
 // count compares with the shop.
 func (b *shopBackfill) count(ctx context.Context, r *ShopBackfilled) error {
-	err := patiently(ctx, func() error {
+	err := inbox.Patiently(ctx, func() error {
 		n, exact, err := b.target.Count(ctx)
 		r.InShop, r.AtLeast = int(n), !exact
 		return err
@@ -251,35 +230,4 @@ func (b *shopBackfill) count(ctx context.Context, r *ShopBackfilled) error {
 		r.Held, err = b.store.CountShopCustomers(ctx, b.shop)
 	}
 	return err
-}
-
-// patiently repeats what a shop limits, or what fails for a passing reason.
-func patiently(ctx context.Context, try func() error) error {
-	const tries = 10
-	pause := 250 * time.Millisecond
-	for failures := 0; ; {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		wait := pause
-		switch te, _ := errors.AsType[*lockstep.TargetError](err); lockstep.KindOf(err) {
-		case lockstep.ErrThrottled:
-			wait = max(te.After, wait)
-		case lockstep.ErrTransient, lockstep.ErrUnknown:
-			if failures++; failures == tries {
-				return err
-			}
-			pause = min(2*pause, 15*time.Second)
-		default:
-			return err
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		case <-timer.C:
-		}
-	}
 }

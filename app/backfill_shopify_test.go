@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/lockstephq/lockstep/app"
@@ -205,5 +206,36 @@ func TestBackfillShopifyOfHiddenData(t *testing.T) {
 	w.backfill()
 	if n := testdb.Query[int](t, w.pool, `select count(*) from lockstep.shopify_customers where email is not null and first_name is not null and phone is not null and unproven = '{email,phone,name}'`); n != 10 {
 		t.Errorf("%d of 10 kept what was known", n)
+	}
+}
+
+// The webhook that another process received ends the wait for a bulk operation,
+// which itself asks the shop but once a day.
+func TestWebhookEndsTheWaitForBulk(t *testing.T) {
+	t.Parallel()
+	w := newShopWorld(t, nil, app.WithBulkPoll(24*time.Hour))
+	command := w.command()
+	must(t, w.acme.SetBulk(emulator.BulkLife{Held: true}))
+	backfilled := make(chan error, 1)
+	go func() {
+		_, err := command.BackfillShopify(t.Context(), "", false, silent)
+		backfilled <- err
+	}()
+	w.waitFor("the export runs, and was looked at", func(context.Context) bool { return w.requests("query bulkOperation") == 1 })
+	must(t, w.acme.SetBulk(emulator.BulkLife{}))
+	w.waitFor("the wait is over", func(context.Context) bool {
+		select {
+		case err := <-backfilled:
+			must(t, err)
+			return true
+		default:
+			return false
+		}
+	})
+	if n := w.requests("query bulkOperation"); n != 2 {
+		t.Errorf("the shop was asked %d times, want once before and once after the webhook", n)
+	}
+	if n := testdb.Query[int](t, w.pool, `select count(*) from lockstep.deliveries where kind = 'bulk_operations/finish' and operation is not null`); n != 1 {
+		t.Errorf("%d webhooks tell of the end", n)
 	}
 }

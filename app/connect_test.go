@@ -1,11 +1,8 @@
 package app_test
 
 import (
-	"context"
-	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/lockstephq/lockstep/app"
 	"github.com/lockstephq/lockstep/internal/emulator"
@@ -126,68 +123,5 @@ func TestConnectRefusals(t *testing.T) {
 	}
 	if len(done) != 3 || done[0].Shop+done[1].Shop != "" || done[2].Shop != "initech.myshopify.com" || topicsOf(w, a, "initech.myshopify.com") != 12 {
 		t.Errorf("the shop in good order is not connected: %+v", done)
-	}
-}
-
-// Twenty shops: one refuses the credentials, one's subscriptions vanish and
-// cannot be made again for a while. Everywhere else users are in step and
-// changes captured; both are named, and both recover without a restart.
-func TestTwentyShops(t *testing.T) {
-	t.Parallel()
-	const n, users = 20, 15
-	var specs []emulator.ShopSpec
-	for i := range n {
-		specs = append(specs, emulator.ShopSpec{Domain: fmt.Sprintf("shop-%02d", i), Plan: emulator.PlanPlus})
-	}
-	w := newShopWorld(t, specs, app.WithInspectEvery(time.Second))
-	w.quiet()
-	a := w.command()
-	_, err := a.ConnectShops(t.Context(), "", w.url)
-	must(t, err)
-	refusing, vanished := w.shops.Shop("shop-03"), w.shops.Shop("shop-07")
-	refusing.Revoke()
-	must(t, w.shops.Faults.Set(emulator.Rule{Route: "shop-07 mutation webhookSubscriptionCreate", Rate: 1, Fault: emulator.Fault{Action: emulator.ActionRefuse, Status: 503}}))
-	vanished.DropSubscriptions()
-	for i := range users {
-		w.create(fmt.Sprintf("user.%d", i))
-	}
-	const target = `select count(*) from lockstep.customer_links where status = 'linked' and applied = desired and target <> 'shopify:shop-03.myshopify.com'`
-	w.eventually("parity elsewhere", `select (`+target+`) = $1`, (n-1)*users)
-	w.eventually("captured elsewhere", `select count(*) = $1 from lockstep.shopify_customers where clerk_user_id is not null
-		and shopify_shop not in ('shop-03.myshopify.com', 'shop-07.myshopify.com')`, (n-2)*users)
-	w.waitFor("status names both, and only them", func(ctx context.Context) bool {
-		status, err := a.Status(ctx)
-		must(t, err)
-		paused, problems := "", ""
-		for _, s := range status {
-			if s.PausedAt != nil {
-				paused += s.Target + " " + s.PausedReason
-			}
-			if len(s.Problems) > 0 {
-				problems += s.Target + " " + strings.Join(s.Problems, "; ")
-			}
-		}
-		named := strings.Contains(paused, "shopify:shop-03.myshopify.com") && strings.Contains(paused, "401") && strings.Count(paused, "shopify:shop-") == 1 &&
-			strings.HasPrefix(problems, "shopify:shop-07.myshopify.com ") && strings.Contains(problems, "shopify connect --shop shop-07") && strings.Count(problems, "shopify:shop-") == 1
-		if named {
-			t.Logf("paused: %s", paused)
-			t.Logf("problems: %s", problems)
-		}
-		return named
-	})
-	refusing.Restore()
-	must(t, w.shops.Faults.Set())
-	w.eventually("parity everywhere", `select count(*) = $1 from lockstep.customer_links where status = 'linked' and applied = desired`, n*users)
-	w.eventually("nothing is wrong any more", `select not exists (select from lockstep.targets where paused_at is not null or problems <> '{}')`)
-	if topics := topicsOf(w, a, "shop-07.myshopify.com"); topics != 12 {
-		t.Errorf("%d topics are told again, want 12", topics)
-	}
-	c, err := vanished.PutCustomer(emulator.CustomerSpec{Email: "guest@example.test"})
-	must(t, err)
-	w.eventually("its changes are captured again", `select exists (select from lockstep.shopify_customers where shopify_customer_id = $1)`, c.ID)
-	for _, s := range w.shops.Shops() {
-		if got := s.CustomerCount(); s != vanished && got != users {
-			t.Errorf("%s has %d customers, want %d", s.Name(), got, users)
-		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/clerk"
 	"github.com/lockstephq/lockstep/internal/postgres"
+	"golang.org/x/sync/errgroup"
 )
 
 // checkTime bounds each question to another system.
@@ -211,17 +212,25 @@ func (a *App) examineTargets(ctx context.Context) (findings []lockstep.Finding) 
 	if len(a.targets) == 0 {
 		return []lockstep.Finding{finding("targets", "any", lockstep.FindingNotSet, "no store is configured", "set MEDUSA_MODE=database, or SHOPIFY_SHOP")}
 	}
-	for _, t := range a.targets {
-		findings = append(findings, examineTarget(ctx, t)...)
+	const atOnce = 8
+	each := make([][]lockstep.Finding, len(a.targets))
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i, t := range a.targets {
+		group.Go(func() error { each[i] = examineTarget(ctx, t); return nil })
 	}
-	return findings
+	_ = group.Wait() // what is wrong is found, not returned
+	return slices.Concat(each...)
 }
 
 func examineTarget(ctx context.Context, t lockstep.Target) (findings []lockstep.Finding) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
 	check := finding(t.Name(), "check", lockstep.FindingOK, "Lockstep may work here", "")
-	if err := t.Check(ctx); err != nil {
+	switch err := t.Check(ctx); {
+	case err != nil && lockstep.KindOf(err) == lockstep.ErrThrottled:
+		check = finding(t.Name(), "check", lockstep.FindingNotChecked, err.Error(), "its limit is used up by work: type lockstep doctor again later")
+	case err != nil:
 		check = finding(t.Name(), "check", lockstep.FindingFailed, err.Error(), "mend that, and type lockstep doctor again")
 	}
 	findings = append(findings, check)

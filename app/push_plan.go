@@ -7,6 +7,7 @@ import (
 
 	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/internal/engine"
+	"github.com/lockstephq/lockstep/internal/inbox"
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/shopify"
 )
@@ -72,7 +73,7 @@ func query(t lockstep.Target, u postgres.Unlinked) lockstep.Query {
 // be is linked; who needs more, or was refused, is left to the workers.
 func (p *shopPush) adopt(ctx context.Context, shop *shopify.Exported, all []shopify.Adoption) error {
 	for batch := range slices.Chunk(all, shopify.MaxAdoptions) {
-		err := patiently(ctx, func() error { return shop.AdoptAll(ctx, batch) })
+		err := inbox.Patiently(ctx, func() error { return shop.AdoptAll(ctx, batch) })
 		if kind := lockstep.KindOf(err); err != nil && (ctx.Err() != nil || kind == lockstep.ErrRefused) {
 			return err
 		}

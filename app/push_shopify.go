@@ -60,12 +60,12 @@ func (a *App) PushShopify(ctx context.Context, shop string, progress func(Progre
 	if err != nil {
 		return nil, err
 	}
-	shops, err := a.bulkShops(shop)
+	shops, err := a.shops(shop)
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range shops {
-		p := &shopPush{App: a, in: in, target: t, shop: strings.TrimPrefix(t.Name(), "shopify:"), progress: progress}
+	for _, s := range shops {
+		p := &shopPush{App: a, in: in, target: s.Target, shop: s.config.Shop, progress: progress}
 		if shopErr := p.run(inbox.AsBulk(ctx)); shopErr != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", p.shop, postgres.Redact(shopErr)))
 			continue
@@ -116,7 +116,7 @@ func (p *shopPush) unlinked(ctx context.Context, after string) (all []postgres.U
 // block does one import's worth of users.
 func (p *shopPush) block(ctx context.Context, users []postgres.Unlinked) error {
 	p.done.Users += len(users)
-	if err := patiently(ctx, func() error { return p.target.Check(ctx) }); err != nil {
+	if err := inbox.Patiently(ctx, func() error { return p.target.Check(ctx) }); err != nil {
 		return err
 	}
 	shop, err := p.lookAround(ctx, users)
@@ -163,7 +163,7 @@ func (p *shopPush) lookAround(ctx context.Context, users []postgres.Unlinked) (*
 func (p *shopPush) export(ctx context.Context) (op shopify.BulkOperation, err error) {
 	for range bulkAttempts {
 		name := runName("export")
-		if err = patiently(ctx, func() error { op, err = p.target.StartExport(ctx, name); return err }); err != nil {
+		if err = inbox.Patiently(ctx, func() error { op, err = p.target.StartExport(ctx, name); return err }); err != nil {
 			return op, err
 		}
 		op, err = p.target.AwaitBulk(ctx, op.ID, func(op shopify.BulkOperation) {
@@ -187,7 +187,7 @@ func (p *shopPush) create(ctx context.Context, shop *shopify.Exported, plan push
 		return err
 	}
 	var op shopify.BulkOperation
-	err := patiently(ctx, func() (err error) { op, err = p.target.StartImport(ctx, state.Import, plan.lines); return err })
+	err := inbox.Patiently(ctx, func() (err error) { op, err = p.target.StartImport(ctx, state.Import, plan.lines); return err })
 	if errors.Is(err, shopify.ErrBulkRefused) {
 		return errors.Join(p.leave(ctx, plan.creates), p.save(ctx, nil))
 	}

@@ -34,12 +34,12 @@ type city struct {
 	names map[string][]string // users by target and kind
 }
 
-// soakUsers is how many users the reconciling test has: `make soak` takes more.
-func soakUsers(t *testing.T) int {
+// soakUsers is how many users a test has that `make soak` runs with more.
+func soakUsers(t *testing.T, setting string, few int) int {
 	t.Helper()
-	text := os.Getenv("LOCKSTEP_SOAK_USERS")
+	text := os.Getenv(setting)
 	if text == "" {
-		return 500
+		return few
 	}
 	n, err := strconv.Atoi(text)
 	must(t, err)
@@ -240,7 +240,7 @@ func (c *city) check(what string, want, got map[string]int) {
 // finds each by its kind, repairs what the rules allow and names the rest.
 func TestReconcile(t *testing.T) {
 	t.Parallel()
-	c := newCity(t, soakUsers(t))
+	c := newCity(t, soakUsers(t, "LOCKSTEP_SOAK_USERS", 500))
 	c.check("before any harm", map[string]int{}, counts(c.reconcile(app.ReconcileOptions{Deep: true}), found))
 	c.everyDamage()
 

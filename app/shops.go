@@ -1,12 +1,13 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/lockstephq/lockstep/internal/inbox"
@@ -132,11 +133,38 @@ func (c ShopConfig) options() (shopify.Options, error) {
 	return o, nil
 }
 
-func (c ShopConfig) target(bucket shopify.Bucket, log *slog.Logger) (*shopify.Target, error) {
+func (a *App) shopTarget(c ShopConfig, bucket shopify.Bucket) (*shopify.Target, error) {
 	o, err := c.options()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Shop, err)
 	}
-	o.Bucket, o.Bulk, o.Log = bucket, inbox.IsBulk, log
+	o.Bucket, o.Bulk, o.Log = bucket, inbox.IsBulk, a.log
+	o.PollEvery, o.Wake = a.bulkPoll, a.wakeFor("shopify:"+c.Shop)
 	return shopify.New(o)
+}
+
+// wakeFor tells who waits for a bulk operation of a target that a webhook came.
+// Whoever received it, the delivery's row says so; a pooler lets no notification
+// through. A database that is away leaves it to the waiting one's own looks.
+func (a *App) wakeFor(target string) func(context.Context, string) <-chan struct{} {
+	const every = 250 * time.Millisecond
+	return func(ctx context.Context, operation string) <-chan struct{} {
+		word := make(chan struct{})
+		go func() {
+			tick := time.NewTicker(every)
+			defer tick.Stop()
+			for {
+				if told, err := a.store.OperationTold(ctx, target, operation); err == nil && told {
+					close(word)
+					return
+				}
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+				}
+			}
+		}()
+		return word
+	}
 }

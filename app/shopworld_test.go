@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"context"
+	"io"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -25,6 +26,12 @@ const acme = "shopify:acme.myshopify.com"
 
 func newShopWorld(t *testing.T, specs []emulator.ShopSpec, options ...app.Option) *shopWorld {
 	t.Helper()
+	return newShopWorldLogging(t, nil, specs, options...)
+}
+
+// newShopWorldLogging is newShopWorld with another place for the log.
+func newShopWorldLogging(t *testing.T, log io.Writer, specs []emulator.ShopSpec, options ...app.Option) *shopWorld {
+	t.Helper()
 	if specs == nil {
 		specs = []emulator.ShopSpec{{Domain: "acme", Plan: emulator.PlanPlus}}
 	}
@@ -37,7 +44,7 @@ func newShopWorld(t *testing.T, specs []emulator.ShopSpec, options ...app.Option
 	file := filepath.Join(t.TempDir(), "lockstep.yaml")
 	must(t, os.WriteFile(file, []byte(shops.ConfigYAML()), 0o600))
 	w := &shopWorld{shops: shops, acme: shops.Shops()[0]}
-	w.world = newWorldWith(t, setup{env: map[string]string{"LOCKSTEP_CONFIG": file, "MEDUSA_MODE": "off"}, options: options})
+	w.world = newWorldWith(t, setup{log: log, env: map[string]string{"LOCKSTEP_CONFIG": file, "MEDUSA_MODE": "off"}, options: options})
 	w.listenTo(shops.Shops()...)
 	return w
 }

@@ -1,8 +1,6 @@
 package app
 
 import (
-	"log/slog"
-
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/internal/postgres"
@@ -10,22 +8,21 @@ import (
 	"github.com/lockstephq/lockstep/shopify"
 )
 
-// targets is the list of targets: a new kind of store is one package and a few
-// lines here. db is Medusa's pool; buckets are what all nodes together may ask
-// of the shops.
-func targets(c Config, db *pgxpool.Pool, buckets *postgres.Buckets, log *slog.Logger) (list []lockstep.Target, err error) {
-	switch c.MedusaMode {
+// makeTargets is the list of targets: a new kind of store is one package and a
+// few lines here. Buckets are what all nodes together may ask of the shops.
+func (a *App) makeTargets(buckets *postgres.Buckets) (list []lockstep.Target, err error) {
+	switch a.config.MedusaMode {
 	case "database":
-		list = append(list, medusaDatabase(c, db))
+		list = append(list, medusaDatabase(a.config, a.medusa))
 	case "api":
-		api, err := c.MedusaAPI.target()
+		api, err := a.config.MedusaAPI.target()
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, api)
 	}
-	for _, s := range c.Shops {
-		shop, err := s.target(buckets, log)
+	for _, s := range a.config.Shops {
+		shop, err := a.shopTarget(s, buckets)
 		if err != nil {
 			return nil, err
 		}

@@ -158,7 +158,13 @@ func (w *world) restart(env map[string]string) {
 // waitFor polls until ask says yes.
 func (w *world) waitFor(what string, ask func(context.Context) bool) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 3*time.Minute)
+	w.waitWithin(3*time.Minute, what, ask)
+}
+
+// waitWithin is waitFor for what takes longer.
+func (w *world) waitWithin(most time.Duration, what string, ask func(context.Context) bool) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), most)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -175,9 +181,13 @@ func (w *world) waitFor(what string, ask func(context.Context) bool) {
 // may be away meanwhile.
 func (w *world) eventually(what, ask string, args ...any) {
 	w.t.Helper()
-	w.waitFor(what, func(ctx context.Context) (yes bool) {
+	w.waitFor(what, w.saysYes(ask, args...))
+}
+
+func (w *world) saysYes(ask string, args ...any) func(context.Context) bool {
+	return func(ctx context.Context) (yes bool) {
 		return w.pool.QueryRow(ctx, ask, args...).Scan(&yes) == nil && yes
-	})
+	}
 }
 
 const inStep = `select count(*) = $1 from lockstep.customer_links l join medusa.customer c on c.id = l.customer_id

@@ -2,6 +2,7 @@ package shopify
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -181,43 +182,52 @@ func (t *Target) FindBulk(ctx context.Context, name string) (BulkOperation, erro
 // looks now and then, which costs a point, and when Options.Wake says so: a
 // webhook may be lost.
 func (t *Target) AwaitBulk(ctx context.Context, id string, seen func(BulkOperation)) (BulkOperation, error) {
-	for pause := pollFirst; ; pause = min(2*pause, pollLast) {
-		var got struct {
-			Operation *BulkOperation `json:"bulkOperation"`
-		}
-		op := t.ops["bulk_read"]
-		err := t.client.run(ctx, op, map[string]any{"id": id}, &got)
-		switch kind := lockstep.KindOf(err); {
-		case err != nil && (ctx.Err() != nil || kind != lockstep.ErrTransient && kind != lockstep.ErrThrottled):
+	listening, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wake <-chan struct{}
+	if t.wake != nil {
+		wake = t.wake(listening, id)
+	}
+	for pause := cmp.Or(t.pollEvery, pollFirst); ; pause = min(2*pause, cmp.Or(t.pollEvery, pollLast)) {
+		now, err := t.readBulk(ctx, id)
+		if err != nil {
 			return BulkOperation{}, err
-		case err == nil && got.Operation == nil:
-			return BulkOperation{}, op.failf(lockstep.ErrGone, "Shopify no longer knows the operation")
-		case err == nil:
-			seen(*got.Operation)
-			if got.Operation.Over() {
-				return *got.Operation, nil
-			}
 		}
-		if err := t.doze(ctx, id, pause); err != nil {
-			return BulkOperation{}, op.fail(lockstep.ErrTransient, err)
+		if now != nil {
+			seen(*now)
+		}
+		if now != nil && now.Over() {
+			return *now, nil
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			err = t.ops["bulk_read"].fail(lockstep.ErrTransient, ctx.Err())
+		case <-timer.C:
+		case <-wake: // one word is all there is: if the end does not show yet, it is looked for
+			wake, pause = nil, pollFirst/2
+		}
+		timer.Stop()
+		if err != nil {
+			return BulkOperation{}, err
 		}
 	}
 }
 
-func (t *Target) doze(ctx context.Context, id string, pause time.Duration) error {
-	var wake <-chan struct{}
-	if t.wake != nil {
-		wake = t.wake(id)
+// readBulk looks at an operation; nil for a look that failed for a passing reason.
+func (t *Target) readBulk(ctx context.Context, id string) (*BulkOperation, error) {
+	var got struct {
+		Operation *BulkOperation `json:"bulkOperation"`
 	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-wake:
-	case <-timer.C:
+	op := t.ops["bulk_read"]
+	err := t.client.run(ctx, op, map[string]any{"id": id}, &got)
+	switch kind := lockstep.KindOf(err); {
+	case err != nil && (ctx.Err() != nil || kind != lockstep.ErrTransient && kind != lockstep.ErrThrottled):
+		return nil, err
+	case err == nil && got.Operation == nil:
+		return nil, op.failf(lockstep.ErrGone, "Shopify no longer knows the operation")
 	}
-	return nil
+	return got.Operation, nil
 }
 
 // stagedTarget says where a file is to be brought.

@@ -38,9 +38,14 @@ type Options struct {
 	Bucket Bucket                     // the shop's points; nil means one for this process
 	Bulk   func(context.Context) bool // tells work that leaves a reserve for live changes; nil means none does
 
-	// Wake gives a channel that a word of the bulk operation's end closes or is
-	// sent on, such as the webhook bulk_operations/finish; nil means none comes.
-	Wake func(operationID string) <-chan struct{}
+	// Wake gives a channel that a word of the bulk operation's end closes, such as
+	// the webhook bulk_operations/finish; nobody listens any more when ctx ends. Nil
+	// means that none comes.
+	Wake func(ctx context.Context, operationID string) <-chan struct{}
+
+	// PollEvery is how often a bulk operation is looked at without such a word; zero
+	// means ever more seldom, down to every 10 s.
+	PollEvery time.Duration
 
 	HTTP     *http.Client  // nil means one of this target's own
 	Timeout  time.Duration // for one request; zero means 10 s
@@ -55,7 +60,8 @@ type Target struct {
 	tags      []string
 	released  string
 	client    *client
-	wake      func(string) <-chan struct{}
+	wake      func(context.Context, string) <-chan struct{}
+	pollEvery time.Duration
 	ops       map[string]operation
 	log       *slog.Logger
 
@@ -83,7 +89,7 @@ func New(o Options) (*Target, error) {
 	}
 	t := &Target{
 		name: "shopify:" + shopName(o.Shop), namespace: o.Namespace, tags: slices.Clone(o.Tags), released: released, log: log,
-		wake: o.Wake, ops: operations(), defining: make(chan struct{}, 1),
+		wake: o.Wake, pollEvery: o.PollEvery, ops: operations(), defining: make(chan struct{}, 1),
 		exportStall: exportStall,
 	}
 	t.client = &client{

@@ -89,6 +89,10 @@ func (in *Inbox) BackfillUsers(ctx context.Context, d Directory, anew bool, prog
 // backfillPage stores a page, what it causes, and where to go on: all or nothing.
 func (in *Inbox) backfillPage(ctx context.Context, p page, at *backfillState, held string) (now string, err error) {
 	next := *at
+	targets, err := in.connected(ctx)
+	if err != nil {
+		return held, err
+	}
 	err = in.inTx(ctx, func(tx pgx.Tx) error {
 		merged, err := in.store.MergeUsers(ctx, tx, p.users)
 		if err != nil {
@@ -98,7 +102,7 @@ func (in *Inbox) backfillPage(ctx context.Context, p page, at *backfillState, he
 		for i, m := range merged {
 			users[i] = m.UserID
 		}
-		queued, err := in.queueBulk(ctx, tx, users, in.names)
+		queued, err := in.queueBulk(ctx, tx, users, targets)
 		if err != nil {
 			return err
 		}

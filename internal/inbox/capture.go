@@ -18,7 +18,8 @@ import (
 const (
 	captureBatch = 250              // customers in one read
 	capturePause = time.Second      // until a customer is read again whose user is being written
-	captureSpan  = 10 * time.Second // that one job works before others get a turn
+	captureSpan  = 5 * time.Second  // that one job works before others get a turn
+	captureTime  = 14 * time.Second // for one read, begun within the span: both end before jobTimeout does
 )
 
 // captureWorker reads the customers of one target that may have changed, keeps
@@ -74,7 +75,7 @@ func (w *captureWorker) after(ctx context.Context, job *river.Job[captureArgs], 
 // tells that some of them are to be read again. No connection is held while the
 // store is asked.
 func (in *Inbox) captureRound(ctx context.Context, target lockstep.Capturer) (found int, later bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, jobTimeout)
+	ctx, cancel := context.WithTimeout(ctx, captureTime)
 	defer cancel()
 	changed, err := in.store.ClaimChanges(ctx, target.Name(), captureBatch, leaseTime)
 	if err != nil || len(changed.IDs) == 0 {

@@ -78,7 +78,16 @@ func (in *Inbox) follow(ctx context.Context, tx pgx.Tx, n lockstep.Notice, reque
 	return nil
 }
 
+// enqueueCaptures makes a job for each target for which not enough wait already.
 func (in *Inbox) enqueueCaptures(ctx context.Context, tx pgx.Tx, targets []string) error {
+	queues := make([]string, len(targets))
+	for i, t := range targets {
+		queues[i] = captureQueue(t)
+	}
+	targets, err := in.store.NeedCapture(ctx, tx, targets, queues)
+	if err != nil {
+		return err
+	}
 	params := make([]river.InsertManyParams, 0, len(targets))
 	for _, t := range targets {
 		params = append(params, river.InsertManyParams{

@@ -16,7 +16,6 @@ import (
 const (
 	listPage   = 250 // customers that a target lists at once
 	goneAtOnce = 8   // customers that are looked for at once
-	callTries  = 8   // of a call to a target that fails for a passing reason
 )
 
 const cannotList = "not walked: this target cannot list its customers"
@@ -209,33 +208,4 @@ func (r *reconciling) lookFor(ctx context.Context, target string, links []lockst
 		})
 	}
 	return gone, group.Wait()
-}
-
-// patiently repeats a look that fails for a passing reason, and waits as long as
-// the target says. A limit costs no try.
-func patiently(ctx context.Context, look func(context.Context) error) error {
-	for try := 1; ; try++ {
-		err := func() error {
-			ctx, cancel := context.WithTimeout(ctx, jobTimeout)
-			defer cancel()
-			return look(ctx)
-		}()
-		pause := retryPause(try)
-		switch lockstep.KindOf(err) {
-		case lockstep.ErrThrottled:
-			if te, ok := targetError(err); ok {
-				pause = max(te.After, 50*time.Millisecond)
-			}
-			try--
-		case lockstep.ErrTransient, lockstep.ErrUnknown:
-		default:
-			return err
-		}
-		if err == nil || ctx.Err() != nil || try >= callTries {
-			return err
-		}
-		if err := pauseFor(ctx, spread(pause)); err != nil {
-			return err
-		}
-	}
 }

@@ -43,6 +43,8 @@ type RetriedTarget struct {
 	Paused  bool   `json:"paused"`  // still: its links wait until it is mended
 	Reason  string `json:"reason"`  // why it is paused; empty otherwise
 	Resumed bool   `json:"resumed"` // it was paused, and works
+
+	away bool // it was disconnected
 }
 
 // ErrUnknownTarget is a target that the settings do not name.
@@ -75,8 +77,10 @@ func (in *Inbox) Retry(ctx context.Context, target string, users []string) (r Re
 		if err != nil {
 			return r, err
 		}
-		if t.Links, err = in.retryLinks(ctx, name, users); err != nil {
-			return r, err
+		if !t.away { // there nothing is to fall due
+			if t.Links, err = in.retryLinks(ctx, name, users); err != nil {
+				return r, err
+			}
 		}
 		r.Targets = append(r.Targets, t)
 	}
@@ -102,7 +106,7 @@ func (in *Inbox) resumeIfWorking(ctx context.Context, name string) (t RetriedTar
 	case err != nil:
 		return t, postgres.Redact(err)
 	case slices.Contains(away, name):
-		t.Paused, t.Reason = true, postgres.ErrDisconnected.Error()
+		t.Paused, t.away, t.Reason = true, true, postgres.ErrDisconnected.Error()
 		return t, nil
 	case !t.Paused:
 		return t, nil

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 )
 
 // inspectArgs is the periodic look at one target.
@@ -20,7 +21,10 @@ type inspectArgs struct {
 
 func (inspectArgs) Kind() string { return "inspect" }
 
-const defaultInspectEvery = 5 * time.Minute
+const (
+	defaultInspectEvery = 5 * time.Minute
+	inspectTimeout      = time.Minute
+)
 
 // inspections are the periodic jobs that look at each target.
 func (in *Inbox) inspections(c Config) (jobs []*river.PeriodicJob) {
@@ -31,11 +35,18 @@ func (in *Inbox) inspections(c Config) (jobs []*river.PeriodicJob) {
 		jobs = append(jobs, river.NewPeriodicJob(
 			river.PeriodicInterval(cmp.Or(c.InspectEvery, defaultInspectEvery)),
 			func() (river.JobArgs, *river.InsertOpts) {
-				return inspectArgs{name}, &river.InsertOpts{Queue: inspectQueue, MaxAttempts: 1}
+				return inspectArgs{name}, &river.InsertOpts{Queue: inspectQueue, MaxAttempts: 1, UniqueOpts: unlessWaiting()}
 			},
 			&river.PeriodicJobOpts{RunOnStart: true}))
 	}
 	return jobs
+}
+
+// unlessWaiting has a job left out while one like it waits or runs: shops that
+// answer slowly would otherwise make them pile up.
+func unlessWaiting() river.UniqueOpts {
+	return river.UniqueOpts{ByArgs: true, ByState: []rivertype.JobState{rivertype.JobStateAvailable, rivertype.JobStatePending,
+		rivertype.JobStateRunning, rivertype.JobStateRetryable, rivertype.JobStateScheduled}}
 }
 
 // inspectWorker finds what no webhook and no write would show in time: a token
@@ -44,6 +55,9 @@ type inspectWorker struct {
 	river.WorkerDefaults[inspectArgs]
 	in *Inbox
 }
+
+// Timeout is longer than that of other jobs: to subscribe anew takes a dozen calls.
+func (w *inspectWorker) Timeout(*river.Job[inspectArgs]) time.Duration { return inspectTimeout }
 
 func (w *inspectWorker) Work(ctx context.Context, job *river.Job[inspectArgs]) error {
 	target, ok := w.in.targets[job.Args.Target]
@@ -62,15 +76,38 @@ func (w *inspectWorker) Work(ctx context.Context, job *river.Job[inspectArgs]) e
 }
 
 // Connect notes that a target's webhooks go to endpoint, and has its queues
-// worked again.
+// worked again. Who changed while it was disconnected is looked at.
 func (in *Inbox) Connect(ctx context.Context, target, endpoint string) error {
-	err := in.inTx(ctx, func(tx pgx.Tx) error {
-		if err := in.store.Connect(ctx, tx, target, endpoint); err != nil {
+	var away time.Time
+	err := in.inTx(ctx, func(tx pgx.Tx) (err error) {
+		if away, err = in.store.Connect(ctx, tx, target, endpoint); err != nil {
 			return err
 		}
 		return in.eachQueue(target, func(queue string) error { return in.jobs.QueueResumeTx(ctx, tx, queue, nil) })
 	})
-	return postgres.Redact(err)
+	if err != nil || away.IsZero() {
+		return postgres.Redact(err)
+	}
+	if err := in.catchUp(ctx, target, away); err != nil {
+		return fmt.Errorf("it is connected, but who changed meanwhile is not looked at: run `lockstep reconcile --deep --target %s`: %w", target, err)
+	}
+	return nil
+}
+
+// catchUp hands the workers who changed since a target was disconnected. It does
+// so after the connection, from when on changes are dispatched there again.
+func (in *Inbox) catchUp(ctx context.Context, target string, away time.Time) error {
+	const begun = time.Minute // a change is dated when its transaction began
+	for after := ""; ; {
+		users, err := in.store.ChangedSince(ctx, away.Add(-begun), after, bulkPage)
+		if err != nil || len(users) == 0 {
+			return postgres.Redact(err)
+		}
+		if err := in.Leave(ctx, target, users); err != nil {
+			return err
+		}
+		after = users[len(users)-1]
+	}
 }
 
 // Disconnect pauses a target until it is connected again. With drop it erases

@@ -7,6 +7,7 @@ import (
 
 	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/internal/postgres"
+	"github.com/lockstephq/lockstep/internal/testdb"
 	"github.com/lockstephq/lockstep/targettest"
 )
 
@@ -60,7 +61,10 @@ func TestDisconnectedTargetIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.accept(user("000", 2))
-	b.eventually("the change waits", `select count(*) = 1 from lockstep.customer_links where target = 'fake' and applied < desired`)
+	b.eventually("the change is dispatched", `select count(*) = 1 from lockstep.customer_links where target = 'other' and desired > 1 and applied = desired`)
+	if n := testdb.Query[int](t, b.pool, `select count(*) from lockstep.customer_links where target = 'fake'`); n != 0 {
+		t.Errorf("%d links fell due in a target that was disconnected", n)
+	}
 	if r := b.reconcile(ReconcileOptions{}); len(r.Steps) != 1 || r.Steps[0].Target != "other" || !r.Clean() {
 		t.Errorf("%+v", r)
 	}
@@ -79,4 +83,9 @@ func TestDisconnectedTargetIsLeftAlone(t *testing.T) {
 	if r, err := b.Retry(t.Context(), "fake", nil); err != nil || !r.Targets[0].Paused || r.Targets[0].Resumed || r.Targets[0].Reason == "" {
 		t.Errorf("%+v, %v", r, err)
 	}
+	if err := b.Connect(t.Context(), "fake", "https://lockstep.example.test"); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("who changed meanwhile is looked at", `select count(*) = 1 from lockstep.customer_links
+		where target = 'fake' and clerk_user_id = 'user_000' and status = 'linked' and applied = desired`)
 }

@@ -67,8 +67,12 @@ func (w *dispatchWorker) NextRetry(job *river.Job[dispatchArgs]) time.Time {
 }
 
 func (w *dispatchWorker) Work(ctx context.Context, job *river.Job[dispatchArgs]) error {
-	err := w.in.inTx(ctx, func(tx pgx.Tx) error {
-		keys, err := w.in.store.BumpSince(ctx, tx, job.Args.Users, w.in.names, job.CreatedAt)
+	targets, err := w.in.connected(ctx)
+	if err != nil {
+		return postgres.Redact(err)
+	}
+	err = w.in.inTx(ctx, func(tx pgx.Tx) error {
+		keys, err := w.in.store.BumpSince(ctx, tx, job.Args.Users, targets, job.CreatedAt)
 		if err != nil {
 			return err
 		}
@@ -135,11 +139,26 @@ func (w *syncWorker) after(ctx context.Context, job *river.Job[syncArgs], err er
 	switch kind {
 	case lockstep.ErrThrottled:
 		te, _ := targetError(err)
-		return river.JobSnooze(spread(max(te.After, 50*time.Millisecond)))
+		return w.in.putOff(te.After)
 	case lockstep.ErrRefused:
 		return errors.Join(w.in.pause(ctx, job.Args.Target, err), river.JobSnooze(spread(sweepInterval)))
 	}
 	return err
+}
+
+// putOff is what becomes of a job that a target's limit keeps waiting. Its place
+// among the target's workers stays taken for a moment: else all who wait would
+// ask in turn, as fast as the database can, for what is not there. Short enough
+// for a live change, which needs such a place.
+func (in *Inbox) putOff(wait time.Duration) error {
+	const most = 500 * time.Millisecond
+	wait = spread(max(wait, 50*time.Millisecond))
+	held := min(wait, most)
+	select {
+	case <-time.After(held):
+	case <-in.stopping:
+	}
+	return river.JobSnooze(wait - held)
 }
 
 func targetError(err error) (*lockstep.TargetError, bool) {

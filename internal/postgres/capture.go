@@ -84,13 +84,34 @@ func (s *Store) FinishChanges(ctx context.Context, tx pgx.Tx, c Changed, deferre
 	return nil
 }
 
+// NeedCapture returns those of the targets in whose queue of jobs that read
+// changes fewer than two wait to begin: one that begins after tx ends reads what
+// tx stores. A job that is about to begin while tx runs may miss it, hence the
+// second; were it to begin as early, the sweep makes another.
+func (s *Store) NeedCapture(ctx context.Context, tx pgx.Tx, targets, queues []string) ([]string, error) {
+	if len(targets) == 0 {
+		return nil, nil
+	}
+	rows, err := tx.Query(ctx, `
+		select t.target from unnest($1::text[], $2::text[]) t(target, queue)
+		 where (select count(*) from (select 1 from lockstep.river_job j where j.state = 'available' and j.queue = t.queue limit 2) waiting) < 2`, targets, queues)
+	if err != nil {
+		return nil, fmt.Errorf("find waiting jobs: %w", err)
+	}
+	need, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("find waiting jobs: %w", err)
+	}
+	return need, nil
+}
+
 // LostChanges names targets of which customers wait to be read while no job is
 // there to do it.
 func (s *Store) LostChanges(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	rows, err := tx.Query(ctx, `
-		select distinct c.target from lockstep.shopify_changes c
-		 where c.due_at < now() - interval '5 seconds' and (c.lease_until is null or c.lease_until < now())
-		   and not exists (select 1 from lockstep.river_job j
+		select c.target from (select distinct target from lockstep.shopify_changes
+		         where due_at < now() - interval '5 seconds' and (lease_until is null or lease_until < now())) c
+		 where not exists (select 1 from lockstep.river_job j
 		        where j.kind = 'capture' and j.state in ('available', 'pending', 'retryable', 'scheduled', 'running')
 		          and j.args @> jsonb_build_object('target', c.target))
 		 order by 1`)
@@ -220,41 +241,27 @@ type Capture struct {
 }
 
 func newCaptureRow(c Capture) captureRow {
-	row := captureRow{
+	return captureRow{
 		ID: c.ID, UserID: c.UserID, Email: c.Email, Phone: c.Phone, FirstName: c.FirstName, LastName: c.LastName, State: c.State,
-		Verified: c.VerifiedEmail, Locale: c.Locale, Tags: c.Tags, EmailYes: c.EmailConsent.State, EmailAt: orNull(c.EmailConsent.At),
-		SMSYes: c.SMSConsent.State, SMSAt: orNull(c.SMSConsent.At), Unproven: c.Unproven, Created: orNull(c.CreatedAt), Updated: orNull(c.UpdatedAt),
+		Verified: c.VerifiedEmail, Locale: c.Locale, Tags: textArray(c.Tags), EmailYes: c.EmailConsent.State, EmailAt: orNull(c.EmailConsent.At),
+		SMSYes: c.SMSConsent.State, SMSAt: orNull(c.SMSConsent.At), Unproven: textArray(c.Unproven), Created: orNull(c.CreatedAt), Updated: orNull(c.UpdatedAt),
 	}
-	if row.Tags == nil {
-		row.Tags = []string{}
-	}
-	if row.Unproven == nil {
-		row.Unproven = []string{}
-	}
-	return row
 }
 
-func orNull(t time.Time) *time.Time {
-	if t.IsZero() {
+// orNull is null for an empty text or a zero time.
+func orNull[T comparable](value T) *T {
+	var zero T
+	if value == zero {
 		return nil
 	}
-	return &t
+	return &value
 }
 
-// captureSQL lets the newest version win, by Shopify's updated_at, which may be
-// as coarse as a second, and then by when the read began. A field that may only
-// seem empty keeps what was known. A deletion stands, unless a read that began
-// after it shows the customer again.
-const captureSQL = `
-insert into lockstep.shopify_customers as c (shopify_shop, shopify_customer_id, clerk_user_id, email, phone, first_name, last_name,
-       state, verified_email, locale, tags, email_consent, email_consent_at, sms_consent, sms_consent_at, unproven, created_at, updated_at, captured_at)
-select $1, id, nullif(user_id, ''), nullif(email, ''), nullif(phone, ''), nullif(first_name, ''), nullif(last_name, ''),
-       nullif(state, ''), verified, nullif(locale, ''), tags, nullif(email_consent, ''), email_consent_at, nullif(sms_consent, ''), sms_consent_at,
-       unproven, created_at, updated_at, $3
-  from jsonb_to_recordset($2::jsonb) as b(id text, user_id text, email text, phone text, first_name text, last_name text, state text, verified boolean,
-       locale text, tags text[], email_consent text, email_consent_at timestamptz, sms_consent text, sms_consent_at timestamptz,
-       unproven text[], created_at timestamptz, updated_at timestamptz)
- order by id
+// renewSQL ends a statement that inserts customers as c: the newest version wins, by
+// Shopify's updated_at, which may be as coarse as a second, and then by when the
+// read began. A field that may only seem empty keeps what was known. A deletion
+// stands, unless a read that began after it shows the customer again.
+const renewSQL = `
 on conflict (shopify_shop, shopify_customer_id) do update set
   clerk_user_id = excluded.clerk_user_id,
   email = case when 'email' = any(excluded.unproven) then c.email else excluded.email end,
@@ -265,11 +272,22 @@ on conflict (shopify_shop, shopify_customer_id) do update set
   sms_consent_at = case when 'phone' = any(excluded.unproven) then c.sms_consent_at else excluded.sms_consent_at end,
   first_name = case when 'name' = any(excluded.unproven) then c.first_name else excluded.first_name end,
   last_name = case when 'name' = any(excluded.unproven) then c.last_name else excluded.last_name end,
-  state = excluded.state, verified_email = excluded.verified_email, locale = excluded.locale, tags = excluded.tags,
+  state = excluded.state, locale = excluded.locale, verified_email = excluded.verified_email, tags = excluded.tags,
   unproven = excluded.unproven, created_at = excluded.created_at, updated_at = excluded.updated_at,
   deleted_at = null, captured_at = excluded.captured_at
  where (c.deleted_at is null or c.deleted_at < excluded.captured_at)
-   and (coalesce(c.updated_at, '-infinity'), c.captured_at) <= (coalesce(excluded.updated_at, '-infinity'), excluded.captured_at)`
+   and (coalesce(c.updated_at, '-infinity'), c.captured_at) < (coalesce(excluded.updated_at, '-infinity'), excluded.captured_at)`
+
+const captureSQL = `
+insert into lockstep.shopify_customers as c (shopify_shop, shopify_customer_id, clerk_user_id, email, phone, first_name, last_name,
+       state, verified_email, locale, tags, email_consent, email_consent_at, sms_consent, sms_consent_at, unproven, created_at, updated_at, captured_at)
+select $1, id, nullif(user_id, ''), nullif(email, ''), nullif(phone, ''), nullif(first_name, ''), nullif(last_name, ''),
+       nullif(state, ''), verified, nullif(locale, ''), tags, nullif(email_consent, ''), email_consent_at, nullif(sms_consent, ''), sms_consent_at,
+       unproven, created_at, updated_at, $3
+  from jsonb_to_recordset($2::jsonb) as b(id text, user_id text, email text, phone text, first_name text, last_name text, state text, verified boolean,
+       locale text, tags text[], email_consent text, email_consent_at timestamptz, sms_consent text, sms_consent_at timestamptz,
+       unproven text[], created_at timestamptz, updated_at timestamptz)
+ order by id` + renewSQL
 
 // Capture stores customers that a read showed, and marks those as deleted that
 // it no longer found.

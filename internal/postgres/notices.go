@@ -74,6 +74,16 @@ with batch as (
 select b.ord, f.ord is not null, b.disconnected, coalesce(a.id, 0)
   from batch b left join first f using (ord) left join asked a on a.delivery_id = f.id`
 
+// OperationTold reports whether a webhook told that an operation of a target's
+// has ended.
+func (s *Store) OperationTold(ctx context.Context, target, operation string) (told bool, err error) {
+	err = s.pool.QueryRow(ctx, `select exists (select from lockstep.deliveries where operation = $2 and target = $1)`, target, operation).Scan(&told)
+	if err != nil {
+		return false, fmt.Errorf("look for a delivery: %w", err)
+	}
+	return told, nil
+}
+
 // AcceptNotices stores notices and what they cause, in the order of the batch. Running it
 // again with the same notices changes nothing.
 func (s *Store) AcceptNotices(ctx context.Context, tx pgx.Tx, batch []lockstep.Notice) ([]Noted, error) {

@@ -36,16 +36,9 @@ var shopColumns = []string{"shopify_customer_id", "clerk_user_id", "email", "pho
 	"tags", "email_consent", "email_consent_at", "sms_consent", "sms_consent_at", "unproven", "created_at", "updated_at"}
 
 func (c *ShopCustomer) values() []any {
-	return []any{c.ID, text(c.UserID), text(c.Email), text(c.Phone), text(c.FirstName), text(c.LastName), text(c.State), text(c.Locale), c.Verified,
-		textArray(c.Tags), text(c.EmailConsent), instant(c.EmailConsentAt), text(c.SMSConsent), instant(c.SMSConsentAt), textArray(c.Unproven),
-		instant(c.CreatedAt), instant(c.UpdatedAt)}
-}
-
-func text(s string) any {
-	if s == "" {
-		return nil
-	}
-	return s
+	return []any{c.ID, orNull(c.UserID), orNull(c.Email), orNull(c.Phone), orNull(c.FirstName), orNull(c.LastName), orNull(c.State), orNull(c.Locale), c.Verified,
+		textArray(c.Tags), orNull(c.EmailConsent), orNull(c.EmailConsentAt), orNull(c.SMSConsent), orNull(c.SMSConsentAt), textArray(c.Unproven),
+		orNull(c.CreatedAt), orNull(c.UpdatedAt)}
 }
 
 func textArray(s []string) []string {
@@ -55,13 +48,6 @@ func textArray(s []string) []string {
 	return s
 }
 
-func instant(t time.Time) any {
-	if t.IsZero() {
-		return nil
-	}
-	return t
-}
-
 // A chunk of an export goes into a temporary table by COPY, and from there to its
 // place by one statement; see stagingSQL.
 const stageShopSQL = `create temp table incoming_customers (
@@ -69,31 +55,12 @@ const stageShopSQL = `create temp table incoming_customers (
 	verified_email boolean, tags text[] not null, email_consent text, email_consent_at timestamptz, sms_consent text, sms_consent_at timestamptz,
 	unproven text[] not null, created_at timestamptz, updated_at timestamptz) on commit drop`
 
-// mergeShopSQL lets the newest version win by Shopify's updated_at and, as that
-// is as coarse as a second, by when the read began: what a webhook had read since
-// stays. So does a deletion that was noticed since. A field that may only seem
-// empty keeps what was known.
 const mergeShopSQL = `
 insert into lockstep.shopify_customers as c (shopify_shop, shopify_customer_id, clerk_user_id, email, phone, first_name, last_name, state, locale,
        verified_email, tags, email_consent, email_consent_at, sms_consent, sms_consent_at, unproven, created_at, updated_at, captured_at)
 select $1, i.*, $2 from (select distinct on (shopify_customer_id) * from incoming_customers
                           where shopify_customer_id <> all($3::text[])
-                          order by shopify_customer_id, updated_at desc nulls last) i
-on conflict (shopify_shop, shopify_customer_id) do update set
-  clerk_user_id = excluded.clerk_user_id,
-  email = case when 'email' = any(excluded.unproven) then c.email else excluded.email end,
-  email_consent = case when 'email' = any(excluded.unproven) then c.email_consent else excluded.email_consent end,
-  email_consent_at = case when 'email' = any(excluded.unproven) then c.email_consent_at else excluded.email_consent_at end,
-  phone = case when 'phone' = any(excluded.unproven) then c.phone else excluded.phone end,
-  sms_consent = case when 'phone' = any(excluded.unproven) then c.sms_consent else excluded.sms_consent end,
-  sms_consent_at = case when 'phone' = any(excluded.unproven) then c.sms_consent_at else excluded.sms_consent_at end,
-  first_name = case when 'name' = any(excluded.unproven) then c.first_name else excluded.first_name end,
-  last_name = case when 'name' = any(excluded.unproven) then c.last_name else excluded.last_name end,
-  state = excluded.state, locale = excluded.locale, verified_email = excluded.verified_email, tags = excluded.tags,
-  unproven = excluded.unproven, created_at = excluded.created_at, updated_at = excluded.updated_at,
-  deleted_at = null, captured_at = excluded.captured_at
- where (c.deleted_at is null or c.deleted_at < excluded.captured_at)
-   and (coalesce(c.updated_at, '-infinity'), c.captured_at) < (coalesce(excluded.updated_at, '-infinity'), excluded.captured_at)`
+                          order by shopify_customer_id, updated_at desc nulls last) i` + renewSQL
 
 // MergeShopCustomers stores customers of a shop that a read showed which began at
 // a time by the database's clock, newer over older, and says how many rows that

@@ -59,16 +59,33 @@ func (s *Store) Endpoint(ctx context.Context, target string) (endpoint string, e
 	return endpoint, nil
 }
 
-// Connect notes where a target's webhooks go, and ends a disconnection and a
-// pause.
-func (s *Store) Connect(ctx context.Context, tx pgx.Tx, target, endpoint string) error {
-	_, err := tx.Exec(ctx, `
+// Connect notes where a target's webhooks go, and ends a pause and a
+// disconnection; away is when that began, or zero.
+func (s *Store) Connect(ctx context.Context, tx pgx.Tx, target, endpoint string) (away time.Time, err error) {
+	err = tx.QueryRow(ctx, `select disconnected_at from lockstep.targets where target = $1 and disconnected_at is not null for update`, target).Scan(&away)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return away, fmt.Errorf("connect target: %w", err)
+	}
+	_, err = tx.Exec(ctx, `
 		insert into lockstep.targets (target, endpoint) values ($1, $2)
 		on conflict (target) do update set endpoint = excluded.endpoint, disconnected_at = null, paused_at = null, reason = '', problems = '{}'`, target, endpoint)
 	if err != nil {
-		return fmt.Errorf("connect target: %w", err)
+		return away, fmt.Errorf("connect target: %w", err)
 	}
-	return nil
+	return away, nil
+}
+
+// ChangedSince lists users who changed since a time, by id, those after one.
+func (s *Store) ChangedSince(ctx context.Context, since time.Time, after string, limit int) ([]string, error) {
+	rows, err := s.pool.Query(ctx, `select id from public.profiles where updated_at >= $1 and id > $2 order by id limit $3`, since, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list who changed: %w", err)
+	}
+	users, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("list who changed: %w", err)
+	}
+	return users, nil
 }
 
 // Disconnect pauses a target until it is connected again.

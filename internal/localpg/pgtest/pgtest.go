@@ -43,14 +43,9 @@ var process = sync.OnceValues(func() (*server, error) {
 	return open(ctx, os.Getenv(variable))
 })
 
-// Server returns the superuser's URL of the test binary's server, starting it
-// on first use. Without PostgreSQL installed the test is skipped, or fails if
-// the environment says CI=true.
-func Server(t testing.TB) string {
-	t.Helper()
-	return running(t).base.String()
-}
-
+// running returns the test binary's server, starting it on first use. Without
+// PostgreSQL installed the test is skipped, or fails if the environment says
+// CI=true.
 func running(t testing.TB) *server {
 	t.Helper()
 	s, err := process()
