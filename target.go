@@ -43,12 +43,15 @@ type Target interface {
 	Adopt(ctx context.Context, now, want Customer) (Customer, error)
 
 	// Update writes the fields of want that are set and differ from now; an
-	// empty field is left as it is. It fails with ErrGone if the customer no
-	// longer exists and with ErrTaken if another customer holds the e-mail.
+	// empty field is left as it is. A customer without a mark, guest or account,
+	// is marked: who calls knows by a link, or by a person's choice, that it is the
+	// user's. It fails with ErrGone if the customer no longer exists, and with
+	// ErrTaken if it carries another user's mark, if another customer carries
+	// want's, or if another one holds the e-mail.
 	Update(ctx context.Context, now, want Customer) (Customer, error)
 
-	// Release takes the mark off a customer whose user was deleted; the
-	// customer itself, with its orders, stays. A customer that is gone, or
+	// Release takes the mark off a customer whose user was deleted, or is not
+	// this customer any more; the customer itself, with its orders, stays. A customer that is gone, or
 	// carries another mark, is left alone and is no error.
 	Release(ctx context.Context, now Customer) error
 }
@@ -189,9 +192,10 @@ type Link struct {
 	Email        string // the customer's e-mail when last seen
 	RefusedPhone string // a number the target would not take; not tried again
 	Status       Status
-	Reason       string // why it has this status, for a person; names ids only
-	BlockedBy    string // the customer that a conflict is about
-	Pending      bool   // a change was accepted that the target does not hold yet
+	Reason       string  // why it has this status, for a person; names ids only
+	BlockedBy    string  // the customer that a conflict is about, or that a choice leaves an e-mail to
+	Pending      bool    // a change was accepted that the target does not hold yet
+	Choice       *Choice // what a person decided; nil for nothing, or if it stands no longer
 	Since        time.Time
 	FirstSeen    time.Time // when the customer was first linked; zero before
 	LastSeen     time.Time
@@ -204,7 +208,7 @@ type Status string
 const (
 	StatusPending  Status = "pending"  // not tried yet, or being retried
 	StatusLinked   Status = "linked"   // the target holds the user's customer
-	StatusWaiting  Status = "waiting"  // held back until the user verifies the e-mail or gives one
+	StatusWaiting  Status = "waiting"  // held back until the user verifies the e-mail, or a person lets the user have a customer again
 	StatusConflict Status = "conflict" // only a person may decide
 	StatusFailed   Status = "failed"   // gave up; the reason says why
 	StatusReleased Status = "released" // the user was deleted; the customer is unmarked

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/lockstephq/lockstep"
@@ -16,7 +15,6 @@ import (
 // The words of reports, for commands that print them.
 type (
 	TargetStatus  = postgres.TargetStatus
-	ConflictLink  = postgres.ConflictLink
 	Watchdog      = observe.State
 	Retried       = inbox.Retried
 	TimelineEntry = postgres.Entry
@@ -102,25 +100,6 @@ func (a *App) StatusReport(ctx context.Context) (r StatusReport, err error) {
 func (a *App) Watchdogs(ctx context.Context) ([]Watchdog, error) {
 	report, err := a.watch.Look(ctx)
 	return report.Watchdogs, err
-}
-
-// maxConflicts bounds a list of conflicts.
-const maxConflicts = 10_000
-
-// Conflicts lists the links that only a person may decide, oldest first; of all
-// targets if target is empty.
-func (a *App) Conflicts(ctx context.Context, target string) ([]ConflictLink, error) {
-	names := a.targetNames()
-	if target != "" {
-		if !slices.Contains(names, target) {
-			return nil, ErrUnknownTarget
-		}
-		names = []string{target}
-	}
-	if err := a.store.Ping(ctx); err != nil {
-		return nil, err
-	}
-	return a.store.Conflicts(ctx, names, maxConflicts)
 }
 
 // Retry queues anew what was given up, and resumes paused targets that work:

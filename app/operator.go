@@ -30,6 +30,10 @@ func (a *App) operator(in *inbox.Inbox) *web.Operator {
 			list, err := a.Conflicts(ctx, target)
 			return map[string]any{"conflicts": list}, refused(err)
 		},
+		Choose: func(ctx context.Context, user, target, choice, customer string) (any, error) {
+			done, err := choose(ctx, in, Ask{user, target, choice, customer, "through the operator API"})
+			return done, refused(err)
+		},
 		User: func(ctx context.Context, userID string) (any, error) {
 			r, err := a.Show(ctx, userID)
 			return r.Body(), refused(err)
@@ -60,7 +64,12 @@ func (a *App) operatorSync(ctx context.Context, in *inbox.Inbox, userID string) 
 
 // refused says what the caller can mend; of the rest the log tells.
 func refused(err error) error {
+	no, isChoice := errors.AsType[*RefusedChoice](err)
 	switch {
+	case isChoice:
+		return &web.RefusedError{Kind: web.ErrBadRequest, Text: "Not chosen: " + no.Text}
+	case errors.Is(err, ErrChosen), errors.Is(err, ErrNoChoice):
+		return &web.RefusedError{Kind: web.ErrBadRequest, Text: "Not chosen: " + err.Error()}
 	case errors.Is(err, ErrUnknownUser):
 		return &web.RefusedError{Kind: web.ErrNotFound, Text: "Lockstep has not heard of this user: in Clerk's dashboard, resend the user's webhook"}
 	case errors.Is(err, ErrUnknownTarget):

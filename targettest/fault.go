@@ -40,6 +40,17 @@ func scenes() []scene {
 		{"Update", func(e *exam) Record { return e.get(e.create(person(2)).ID) },
 			func(e *exam, r Record) error { _, err := e.Target.Update(e.ctx, r.Customer, moved()); return err },
 			func(e *exam) { e.done(moved()) }},
+		{"Update of a chosen account", func(e *exam) Record {
+			r := e.shopper(1)
+			r.Account = true
+			return e.put(r)
+		},
+			func(e *exam, r Record) error { _, err := e.Target.Update(e.ctx, r.Customer, person(1)); return err },
+			func(e *exam) {
+				want := person(1)
+				want.Account = true
+				e.done(want)
+			}},
 		{"Release", func(e *exam) Record { return e.get(e.create(person(1)).ID) },
 			func(e *exam, r Record) error { return e.Target.Release(e.ctx, r.Customer) },
 			func(e *exam) {

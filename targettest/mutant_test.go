@@ -182,7 +182,10 @@ type breakage struct {
 
 func mutants() map[string]breakage {
 	all := map[string]breakage{}
-	for _, some := range []map[string]breakage{carelessReads(), carelessLists(), carelessExports(), carelessWrites(), carelessReleases(), carelessErrors(), carelessRaces(), carelessAccounts()} {
+	for _, some := range []map[string]breakage{
+		carelessReads(), carelessLists(), carelessExports(), carelessWrites(), carelessReleases(),
+		carelessErrors(), carelessRaces(), carelessAccounts(), carelessWithChoices(),
+	} {
 		maps.Copy(all, some)
 	}
 	return all

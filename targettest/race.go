@@ -1,6 +1,7 @@
 package targettest
 
 import (
+	"context"
 	"sync"
 
 	"github.com/lockstephq/lockstep"
@@ -16,7 +17,14 @@ func raceChecks() []check {
 		{"one user without e-mail created by many at once", func(e *exam) {
 			raceCreate(e, lockstep.Customer{UserID: person(1).UserID}) // nothing else in the store is unique
 		}},
-		{"one guest adopted by many users at once", raceAdopt},
+		{"one guest adopted by many users at once", func(e *exam) {
+			raceFor(e, e.put(e.shopper(0)), e.Target.Adopt)
+		}},
+		{"one account updated for many users at once", func(e *exam) {
+			r := e.shopper(0)
+			r.Account = true
+			raceFor(e, e.put(r), e.Target.Update)
+		}},
 		{"one e-mail created by two users at once", raceEmail},
 	}
 }
@@ -67,20 +75,20 @@ func raceCreate(e *exam, want lockstep.Customer) {
 	}
 }
 
-func raceAdopt(e *exam) {
-	guest := e.put(e.shopper(0))
+// raceFor has many users at once written on one unmarked customer.
+func raceFor(e *exam, unmarked Record, write func(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error)) {
 	want := func(i int) lockstep.Customer {
 		c := person(i)
-		c.Email = person(0).Email
+		c.Email, c.Account = person(0).Email, unmarked.Account
 		return c
 	}
 	won := e.winners(together(crowd, func(i int) (lockstep.Customer, error) {
-		return e.Target.Adopt(e.ctx, guest.Customer, want(i))
+		return write(e.ctx, unmarked.Customer, want(i))
 	}))
 	if len(won) != 1 {
-		e.Fatalf("%d users adopted one guest, want 1", len(won))
+		e.Fatalf("%d users have one customer, want 1", len(won))
 	}
-	e.holds(guest.ID, want(won[0]), guest.Foreign)
+	e.holds(unmarked.ID, want(won[0]), unmarked.Foreign)
 }
 
 func raceEmail(e *exam) {

@@ -12,7 +12,8 @@ func refuseChecks() []check {
 		{"another user's guest is not adopted", adoptOthers},
 		{"an account is not adopted", adoptAccount},
 		{"a guest that became an account is not adopted", adoptPromoted},
-		{"another user's customer is not updated", updateOthers},
+		{"another user's customer is not updated", func(e *exam) { updateOthers(e, false) }},
+		{"another user's account is not updated", func(e *exam) { updateOthers(e, true) }},
 		{"a guest's e-mail is taken", func(e *exam) { emailTaken(e, false) }},
 		{"an account's e-mail is taken", func(e *exam) { emailTaken(e, true) }},
 		{"a cancelled context ends every call", cancelled},
@@ -54,9 +55,9 @@ func adoptPromoted(e *exam) {
 	e.untouched(before)
 }
 
-func updateOthers(e *exam) {
+func updateOthers(e *exam, account bool) {
 	r := e.shopper(1)
-	r.UserID = person(2).UserID
+	r.UserID, r.Account = person(2).UserID, account
 	others := e.put(r)
 	stale := others.Customer
 	stale.UserID = ""

@@ -16,6 +16,7 @@ func writeChecks() []check {
 		{"a moved e-mail moves on the same customer", moveEmail},
 		{"an unmarked linked customer gets the mark", markLinked},
 		{"a linked account is updated and stays one", updateAccount},
+		{"an account that a person chose gets the mark", takeAccount},
 		{"empty fields leave what is there", leaveEmpty},
 		{"nothing to change writes nothing", nothingToChange},
 		{"what fits is what arrives", fitted},
@@ -107,6 +108,33 @@ func updateAccount(e *exam) {
 	want.FirstName, want.Account = person(2).FirstName, true
 	e.update(account.Customer, want)
 	e.holds(account.ID, want, account.Foreign)
+}
+
+// takeAccount is what Adopt refuses: here a person has decided.
+func takeAccount(e *exam) {
+	r := e.shopper(1)
+	r.Account = true
+	account := e.put(r)
+	want := person(1)
+	want.FirstName, want.Account = person(2).FirstName, true
+	taken := e.update(account.Customer, want)
+	e.holds(account.ID, want, account.Foreign)
+	want = e.owned(want)
+	want.ID = account.ID
+	e.equal("found by the mark", e.resolve(lockstep.Query{UserID: want.UserID}).ByUser, []lockstep.Customer{want})
+	before := e.get(account.ID)
+	e.equal("taken again", e.update(taken, want), taken)
+	e.untouched(before)
+
+	e.create(person(3))
+	rival := e.shopper(4)
+	rival.Account = true
+	unmarked := e.put(rival)
+	third := person(3)
+	third.Email = person(4).Email
+	_, err := e.Target.Update(e.ctx, unmarked.Customer, third)
+	e.kind("Update of a second customer of one user", err, lockstep.ErrTaken)
+	e.untouched(unmarked)
 }
 
 func leaveEmpty(e *exam) {

@@ -14,7 +14,7 @@ func newConflicts() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "conflicts",
-		Short: "List the users whom only a person can bring in step",
+		Short: "List the users whom only a person can bring in step, and what may be chosen",
 		Args:  exactly(0, "conflicts [--target T] [--json]"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			a, err := open(c, app.NeedDatabase, quiet)
@@ -34,10 +34,11 @@ func newConflicts() *cobra.Command {
 	}
 	c.Flags().StringVar(&target, "target", "", "one store, as `status` names it")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.AddCommand(newResolve())
 	return c
 }
 
-func printConflicts(w io.Writer, list []app.ConflictLink) error {
+func printConflicts(w io.Writer, list []app.ConflictBody) error {
 	if len(list) == 0 {
 		_, err := fmt.Fprintln(w, "No conflicts.")
 		return err
@@ -47,7 +48,18 @@ func printConflicts(w io.Writer, list []app.ConflictLink) error {
 	for _, c := range list {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", c.User, c.Target, moment(c.Since), orDash(deref(c.BlockedBy)), orDash(deref(c.HeldBy)), c.Reason)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w, "\nTo decide, type one of:")
+	for _, c := range list {
+		fmt.Fprintf(w, "\n%s in %s\n", c.User, c.Target)
+		for _, choice := range c.Choices {
+			fmt.Fprintf(w, "  %s\n      %s\n", choice.Command, choice.Does)
+		}
+	}
+	_, err := fmt.Fprintln(w, "\nOr change what is in the way, in Clerk or in the store: a conflict ends with its cause.")
+	return err
 }
 
 func deref(s *string) string {

@@ -56,16 +56,12 @@ func compareOwned(s Sight, fit func(lockstep.Customer) lockstep.Customer) lockst
 	if s.Profile == nil || s.Profile.Deleted() || !settled(*s.Owner) {
 		return ""
 	}
-	want := fit(s.Profile.Customer())
-	if want.Phone == s.Owner.RefusedPhone {
-		want.Phone = ""
-	}
 	switch {
 	case isOthers(s.Customer, s.Owner.UserID):
 		return lockstep.DriftMarkForeign
 	case s.Customer.UserID == "":
 		return lockstep.DriftMarkLost
-	case Differs(s.Customer, want):
+	case Differs(s.Customer, expected(fit, *s.Profile, *s.Owner)):
 		return lockstep.DriftCustomerDiffers
 	}
 	return ""

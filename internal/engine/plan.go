@@ -27,6 +27,9 @@ type Facts struct {
 	Want       lockstep.Customer // Profile.Customer: unverified fields are left out
 	Unverified string            // the e-mail in normal form, if it is not verified
 	Found      lockstep.Found    // each UserID: the link's owner or, without a link, the mark
+
+	Choice *lockstep.Choice   // a person's; nil for none
+	Chosen *lockstep.Customer // the one that Choice names, as Found would show it; nil if it is gone
 }
 
 // Decision is one action, and what to remember once it is done.
@@ -36,8 +39,9 @@ type Decision struct {
 	Want      lockstep.Customer // what to write
 	Status    lockstep.Status
 	Reason    string // for a person; names ids only
-	BlockedBy string // the customer that stands in the way
+	BlockedBy string // the customer that stands in the way, or has the e-mail by a person's choice
 	HeldBy    string // the user whose that customer is, if anybody's
+	Void      string // why a person's choice does not stand any more; empty if it does, or there is none
 }
 
 // Plan is the decision table. It is pure and total: the same facts give the
@@ -45,6 +49,7 @@ type Decision struct {
 //
 //	the user is deleted, a customer is marked    release it
 //	the user is deleted, none is marked          nothing
+//	a person chose, and the facts bear it        as chosen (planChosen)
 //	two customers carry the user                 conflict
 //	the link's customer carries another user     conflict
 //	has a customer, fields differ                update
@@ -56,10 +61,26 @@ type Decision struct {
 //	has none, one unmarked guest holds it        adopt (verified e-mail only)
 //	has none, an account or another's holds it   conflict
 func Plan(f Facts) Decision {
-	own, rival := ownCustomer(f)
 	switch {
 	case f.Deleted:
 		return planDeleted(f)
+	case f.Choice == nil:
+		return planFound(f)
+	}
+	d, void := planChosen(f)
+	if void == "" {
+		return d
+	}
+	d = planFound(f)
+	d.Void = void
+	d.Reason += "; what a person chose before does not stand any more: " + void
+	return d
+}
+
+// planFound decides by what is there alone.
+func planFound(f Facts) Decision {
+	own, rival := ownCustomer(f)
+	switch {
 	case rival != nil:
 		return conflict(*rival, lockstep.Customer{}, describeRival(f, own, *rival))
 	case own != nil:
@@ -106,7 +127,7 @@ func planDeleted(f Facts) Decision {
 		candidates = append([]lockstep.Customer{*f.Found.ByLink}, candidates...)
 	}
 	for _, c := range candidates {
-		if c.UserID == f.UserID && (!c.Account || c.Proven || f.Found.ByLink != nil && c.ID == f.Found.ByLink.ID) {
+		if c.UserID == f.UserID && (!c.Account || c.Proven || f.Found.ByLink != nil && c.ID == f.Found.ByLink.ID || f.chose(c.ID)) {
 			return Decision{Action: Release, Now: c, Status: lockstep.StatusReleased,
 				Reason: "the user is deleted: the customer stays, unmarked"}
 		}
@@ -114,12 +135,14 @@ func planDeleted(f Facts) Decision {
 	return Decision{Action: Nothing, Status: lockstep.StatusReleased, Reason: "the user is deleted, and no customer carries the mark"}
 }
 
+// chose reports whether a person gave the user that customer.
+func (f Facts) chose(id string) bool { return f.Choice != nil && f.Choice.Customer == id }
+
 func planKnown(f Facts, own lockstep.Customer) Decision {
 	want := f.Want
 	want.ID = own.ID
 	holder := firstOther(f.Found.ByEmail, own.ID)
-	if account := otherAccount(f.Found.ByEmail, own.ID); want.Account && !own.Account && account != nil &&
-		lockstep.NormalEmail(own.Email) == lockstep.NormalEmail(account.Email) {
+	if account := rivalAccount(f, own); account != nil {
 		return conflict(*account, own, "to sign in as customer "+own.ID+", "+f.UserID+" needs the e-mail of "+describeHolder(*account))
 	}
 	if holder != nil && want.Email != own.Email {
@@ -141,6 +164,16 @@ func planKnown(f Facts, own lockstep.Customer) Decision {
 		return d
 	}
 	return held
+}
+
+// rivalAccount is the account that keeps the user's own guest from becoming one:
+// a store has one account per e-mail.
+func rivalAccount(f Facts, own lockstep.Customer) *lockstep.Customer {
+	account := otherAccount(f.Found.ByEmail, own.ID)
+	if account == nil || !f.Want.Account || own.Account || lockstep.NormalEmail(own.Email) != lockstep.NormalEmail(account.Email) {
+		return nil
+	}
+	return account
 }
 
 func planUnknown(f Facts) Decision {

@@ -9,9 +9,14 @@ import (
 	"github.com/lockstephq/lockstep"
 )
 
-// rounds bounds how often one Sync looks again after a write that somebody
-// else overtook, or whose outcome is unknown.
-const rounds = 3
+const (
+	// rounds bounds how often one Sync looks again after a write that somebody
+	// else overtook, or whose outcome is unknown.
+	rounds = 3
+
+	// maxReleases bounds how many customers one Sync lets go.
+	maxReleases = 10
+)
 
 // Owners tells which user a link in Lockstep's own tables gives each customer
 // of the target to. Customers without a link are left out.
@@ -23,6 +28,8 @@ type Result struct {
 	Customer lockstep.Customer // as the target holds it now; zero if the user has none
 	Refused  string            // the phone number that the target does not take
 	Wrote    []Action          // the writes that took effect, in order
+	Released []string          // the customers that were released
+	Choices  []lockstep.Choice // what a person may choose, if the decision is a conflict
 }
 
 // Sync makes the target hold what the profile says, starting from what is
@@ -33,20 +40,29 @@ func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link locks
 	var res Result
 	var last error
 	var doubtful Action // the write whose answer was lost
-	for range rounds {
-		d, err := Decide(ctx, t, p, link, owners)
-		if err != nil {
+	var f Facts
+	for tries := 0; tries < rounds; {
+		var err error
+		if f, err = look(ctx, t, p, link, owners); err != nil {
 			return res, err
 		}
-		res.Decision = d
+		d := Plan(f)
+		res.Decision, res.Choices = d, nil
+		if d.Status == lockstep.StatusConflict {
+			res.Choices = Choices(f, false)
+		}
 		res.Customer, last = apply(ctx, t, d)
 		res.Refused = cmp.Or(res.Customer.RefusedPhone, link.RefusedPhone)
 		switch {
+		case last == nil && d.Action == Release: // another customer may carry the mark, or one is to get it
+			res.Released = append(res.Released, d.Now.ID)
+			if res.Wrote = append(res.Wrote, d.Action); len(res.Wrote) >= maxReleases {
+				return res, letGoAll(d)
+			}
+			continue
 		case last == nil && d.writes():
 			res.Wrote = append(res.Wrote, d.Action)
-			if d.Action != Release {
-				return res, nil
-			} // a second customer may carry the mark
+			return res, nil
 		case last == nil:
 			if doubtful != "" && d.Status == lockstep.StatusLinked {
 				res.Wrote = append(res.Wrote, doubtful) // it did arrive
@@ -58,35 +74,98 @@ func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link locks
 		if lockstep.KindOf(last) == lockstep.ErrUnknown {
 			doubtful = d.Action
 		}
+		tries++
 	}
-	if last == nil {
-		return res, nil
+	return giveUp(res, f, last)
+}
+
+// letGoAll ends a Sync that let go as many customers as one may. For a deleted
+// user that was all there is to do, and reconciling finds the rest.
+func letGoAll(d Decision) error {
+	if d.Status == lockstep.StatusReleased {
+		return nil
 	}
-	return giveUp(res, p, last)
+	return &lockstep.TargetError{Kind: lockstep.ErrTransient, Err: fmt.Errorf("after %d releases a customer still carries the mark", maxReleases)}
 }
 
 // Decide reads what is and plans, and writes nothing: `sync --explain`.
 func Decide(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners) (Decision, error) {
-	f := Facts{UserID: p.ID, Deleted: p.Deleted(), Want: wanted(t, p, link)}
+	f, err := look(ctx, t, p, link, owners)
+	if err != nil {
+		return Decision{}, err
+	}
+	return Plan(f), nil
+}
+
+// look gathers the facts that a decision may depend on.
+func look(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners) (Facts, error) {
+	f := Facts{UserID: p.ID, Deleted: p.Deleted(), Want: wanted(t.Fit, p, link), Choice: link.Choice}
 	if f.Want.Email == "" {
 		f.Unverified = lockstep.NormalEmail(p.Email)
 	}
 	q := lockstep.Query{UserID: p.ID, CustomerID: link.CustomerID, Email: f.Want.Email + f.Unverified}
 	var err error
 	if f.Found, err = t.Resolve(ctx, q); err != nil {
-		return Decision{}, fmt.Errorf("resolve: %w", err)
+		return f, fmt.Errorf("resolve: %w", err)
 	}
 	if err := nameOwners(ctx, t.Name(), &f.Found, owners); err != nil {
-		return Decision{}, err
+		return f, err
 	}
-	return Plan(f), nil
+	if f.Choice != nil && f.Choice.Customer != "" {
+		f.Chosen, err = lookForChosen(ctx, t, f, owners)
+	}
+	return f, err
 }
 
-// wanted is the customer that the target should hold.
-func wanted(t lockstep.Target, p lockstep.Profile, link lockstep.Link) lockstep.Customer {
-	want := t.Fit(p.Customer())
+// lookForChosen finds the customer that a person chose among those that were
+// found or, if it is none of them, by its id; nil if it is gone.
+func lookForChosen(ctx context.Context, t lockstep.Target, f Facts, owners Owners) (*lockstep.Customer, error) {
+	if c := find(f.Found, f.Choice.Customer); c != nil {
+		return c, nil
+	}
+	found, err := t.Resolve(ctx, lockstep.Query{UserID: f.UserID, CustomerID: f.Choice.Customer})
+	if err != nil {
+		return nil, fmt.Errorf("resolve the chosen customer: %w", err)
+	}
+	if found.ByLink == nil {
+		return nil, nil
+	}
+	named := lockstep.Found{ByEmail: []lockstep.Customer{*found.ByLink}}
+	if err := nameOwners(ctx, t.Name(), &named, owners); err != nil {
+		return nil, err
+	}
+	return &named.ByEmail[0], nil
+}
+
+// find returns a copy of one of the customers found; nil if it is none of them.
+func find(found lockstep.Found, id string) *lockstep.Customer {
+	if found.ByLink != nil && found.ByLink.ID == id {
+		return new(*found.ByLink)
+	}
+	for _, list := range [][]lockstep.Customer{found.ByUser, found.ByEmail} {
+		for _, c := range list {
+			if c.ID == id {
+				return &c
+			}
+		}
+	}
+	return nil
+}
+
+// wanted is the customer that a target should hold.
+func wanted(fit func(lockstep.Customer) lockstep.Customer, p lockstep.Profile, link lockstep.Link) lockstep.Customer {
+	want := fit(p.Customer())
 	if want.Phone == link.RefusedPhone {
 		want.Phone = "" // until the user has another number
+	}
+	return want
+}
+
+// expected is wanted, but for an e-mail that a person's choice leaves to another.
+func expected(fit func(lockstep.Customer) lockstep.Customer, p lockstep.Profile, link lockstep.Link) lockstep.Customer {
+	want := wanted(fit, p, link)
+	if kept(link) {
+		want.Email = ""
 	}
 	return want
 }
@@ -99,7 +178,7 @@ func Drifted(t lockstep.Target, p lockstep.Profile, link lockstep.Link, now lock
 	if p.Deleted() {
 		return now.UserID == p.ID // not released yet
 	}
-	return Differs(now, wanted(t, p, link))
+	return Differs(now, expected(t.Fit, p, link))
 }
 
 // nameOwners lets the links overrule the marks: somebody may have taken a mark
@@ -164,13 +243,14 @@ func lookAgain(err error) bool {
 
 // giveUp ends a Sync whose rounds are used up. An e-mail that stays taken by a
 // customer nobody can see is for a person; anything else may pass by itself.
-func giveUp(res Result, p lockstep.Profile, last error) (Result, error) {
+func giveUp(res Result, f Facts, last error) (Result, error) {
 	if !errors.Is(last, lockstep.ErrTaken) {
 		return res, last
 	}
 	own := res.Decision.Now
 	res.Decision = conflict(own, own, fmt.Sprintf(
-		"the target says the e-mail of %s is taken, and shows no customer that holds it: look in the store's admin", p.ID))
+		"the target says the e-mail of %s is taken, and shows no customer that holds it: look in the store's admin", f.UserID))
 	res.Decision.BlockedBy, res.Decision.HeldBy = "", ""
+	res.Choices = Choices(f, true)
 	return res, nil
 }

@@ -132,7 +132,7 @@ func TestConflictsNameWhatStandsInTheWay(t *testing.T) {
 		t.Fatalf("%+v, %v", list, err)
 	}
 	got, blocking := list[0], live(t, f)["user_old"][0].ID
-	if got.User != "user_new" || got.BlockedBy == nil || *got.BlockedBy != blocking || got.HeldBy == nil || *got.HeldBy != "user_old" || got.CustomerID != nil {
+	if got.User != "user_new" || got.BlockedBy != blocking || got.HeldBy != "user_old" || got.Deleted || got.CustomerID != "" {
 		t.Errorf("%+v", got)
 	}
 	if age := time.Since(got.Since); age < 71*time.Hour { // rechecks do not count

@@ -15,7 +15,8 @@ import (
 // SyncUser brings every target in step for one user, now and in this process,
 // by the same way as a worker. It waits for a worker that is busy with the user.
 // The errors of all targets are joined; a target that failed stays due. One that
-// was disconnected is left alone.
+// was disconnected is left alone. A person's choice that the user has no customer
+// is taken back: it holds until a person says so.
 func (in *Inbox) SyncUser(ctx context.Context, userID string) error {
 	if _, err := in.store.Profile(ctx, userID); err != nil {
 		return err
@@ -25,8 +26,10 @@ func (in *Inbox) SyncUser(ctx context.Context, userID string) error {
 		return err
 	}
 	err = in.inTx(ctx, func(tx pgx.Tx) error {
-		_, err := in.store.Bump(ctx, tx, []string{userID}, names)
-		return err
+		if _, err := in.store.Bump(ctx, tx, []string{userID}, names); err != nil {
+			return err
+		}
+		return in.store.LetHave(ctx, tx, userID, names, "a person ran sync: the user may have a customer here again")
 	})
 	if err != nil {
 		return err

@@ -156,10 +156,13 @@ type Outcome struct {
 	Status     lockstep.Status
 	Reason     string
 	BlockedBy  string
-	HeldBy     string   // the user whose customer BlockedBy is, if anybody's
-	Action     string   // the last action, for the history
-	Touched    string   // the customer it was about, if any
-	Wrote      []string // the acknowledged writes, in order
+	HeldBy     string            // the user whose customer BlockedBy is, if anybody's
+	Void       bool              // the choice that Claim saw does not stand any more
+	Choices    []lockstep.Choice // what a person may choose
+	Action     string            // the last action, for the history
+	Touched    string            // the customer it was about, if any
+	Released   []string          // customers that were released
+	Wrote      []string          // the acknowledged writes, in order
 }
 
 // ErrLost says that the lease ended before the work did: somebody else has the
@@ -171,15 +174,15 @@ var ErrLost = errors.New("the lease on the link ended before the work did")
 // no longer its holder's: the link stays queued, and the caller goes round
 // again. Woken links wait for the customer that was written, and need a job now.
 func (s *Store) Finish(ctx context.Context, tx pgx.Tx, c Claim, o Outcome) (more bool, woken []Key, err error) {
-	changed := len(o.Wrote) > 0 || o.Status != c.Link.Status || o.CustomerID != c.Link.CustomerID
-	touched := []string{o.CustomerID, o.Touched, c.Link.CustomerID}
+	changed := o.Void || len(o.Wrote) > 0 || o.Status != c.Link.Status || o.CustomerID != c.Link.CustomerID
+	touched := append([]string{o.CustomerID, o.Touched, c.Link.CustomerID}, o.Released...)
 	if changed || o.BlockedBy != "" {
 		if err := inTurn(ctx, tx, c.Target, append(touched, o.BlockedBy)); err != nil {
 			return false, nil, err
 		}
 	}
 	err = tx.QueryRow(ctx, finishSQL, c.UserID, c.Target, c.lease, c.seen, o.CustomerID, o.Email, o.Status, o.Reason,
-		o.BlockedBy, o.Refused, o.HeldBy, heldWindow).Scan(&more)
+		o.BlockedBy, o.Refused, o.HeldBy, heldWindow, asJSON(o.Choices), o.Void).Scan(&more)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil, ErrLost
 	}
@@ -211,6 +214,7 @@ const finishSQL = `
 	  desired = l.desired + (select count(*) from freed),
 	  applied = $4, queued_at = case when l.desired > $4 or exists (select from freed) then coalesce(l.queued_at, now()) end, lease_until = null,
 	  customer_id = nullif($5, ''), email = nullif($6, ''), status = $7, reason = $8, blocked_by = nullif($9, ''), refused_phone = nullif($10, ''),
+	  held_by = nullif($11, ''), choices = nullif($13, '')::jsonb, choice = case when $14 and (l.choice ->> 'version')::bigint <= $4 then null else l.choice end,
 	  first_seen_at = case when $5 <> '' then coalesce(l.first_seen_at, now()) else l.first_seen_at end,
 	  last_seen_at = case when $5 <> '' then now() else l.last_seen_at end, updated_at = now()
 	 where l.clerk_user_id = $1 and l.target = $2 and l.lease = $3
@@ -290,13 +294,13 @@ func (s *Store) Fail(ctx context.Context, c Claim, reason string) error {
 	return nil
 }
 
-// Recheck bumps links that are held up and were last looked at a while ago:
+// Recheck bumps links that are held up, or leave an e-mail to another customer, and were last looked at a while ago:
 // whoever merges two customers in a store's admin tells nobody.
 func (s *Store) Recheck(ctx context.Context, tx pgx.Tx, limit int) ([]Key, error) {
 	rows, err := tx.Query(ctx, `
 		update lockstep.customer_links u set desired = u.desired + 1, queued_at = now(), queued_bulk = false, updated_at = now()
 		  from (select clerk_user_id, target from lockstep.customer_links
-		         where status in ('conflict', 'waiting') and applied = desired and queued_at is null
+		         where (status in ('conflict', 'waiting') or status = 'linked' and blocked_by is not null) and applied = desired and queued_at is null
 		           and updated_at < now() - interval '10 minutes'
 		         order by updated_at limit $1 for update skip locked) held
 		 where u.clerk_user_id = held.clerk_user_id and u.target = held.target

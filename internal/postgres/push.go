@@ -28,7 +28,7 @@ func (s *Store) Unlinked(ctx context.Context, target, after string, limit int, u
 		  from public.profiles
 		 where `+managed+` and deleted_at is null and id > $2 and (cardinality($4::text[]) = 0 or id = any($4::text[]))
 		   and not exists (select from lockstep.customer_links l where l.clerk_user_id = id and l.target = $1
-		         and (l.status <> 'pending' or l.customer_id is not null or coalesce(l.lease_until > now(), false)))
+		         and (l.status <> 'pending' or l.customer_id is not null or l.choice is not null or coalesce(l.lease_until > now(), false)))
 		 order by id limit $3`, target, after, limit, textArray(users))
 	if err != nil {
 		return nil, fmt.Errorf("read users without a customer: %w", err)

@@ -42,35 +42,3 @@ func (s *Store) RetryUsers(ctx context.Context, tx pgx.Tx, users, targets []stri
 	}
 	return needJob(rows)
 }
-
-// ConflictLink is a link that only a person may decide.
-type ConflictLink struct {
-	User       string    `json:"user"`
-	Target     string    `json:"target"`
-	Reason     string    `json:"reason"`
-	CustomerID *string   `json:"customer_id"` // the user's own, if there is one
-	BlockedBy  *string   `json:"blocked_by"`  // the customer that stands in the way
-	HeldBy     *string   `json:"held_by"`     // the user who is linked to that one
-	Since      time.Time `json:"since"`
-}
-
-// Conflicts lists the conflicts in the targets, oldest first, at most limit.
-// The history tells news only, so a link's last entry is when it became what it is.
-func (s *Store) Conflicts(ctx context.Context, targets []string, limit int) ([]ConflictLink, error) {
-	rows, err := s.pool.Query(ctx, `
-		select l.clerk_user_id, l.target, l.reason, l.customer_id, l.blocked_by,
-		       (select o.clerk_user_id from lockstep.customer_links o where o.target = l.target and o.customer_id = l.blocked_by
-		           and o.clerk_user_id <> l.clerk_user_id),
-		       coalesce((select max(h.at) from lockstep.history h where h.clerk_user_id = l.clerk_user_id and h.target = l.target), l.updated_at) as since
-		  from lockstep.customer_links l
-		 where l.status = 'conflict' and l.target = any($1::text[])
-		 order by since, l.clerk_user_id, l.target limit $2`, targets, limit)
-	if err != nil {
-		return nil, fmt.Errorf("read conflicts: %w", Redact(err))
-	}
-	conflicts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[ConflictLink])
-	if err != nil {
-		return nil, fmt.Errorf("read conflicts: %w", Redact(err))
-	}
-	return conflicts, nil
-}

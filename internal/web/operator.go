@@ -26,6 +26,7 @@ type Operator struct {
 	Status    func(ctx context.Context) (any, error)
 	Watchdogs func(ctx context.Context) (any, error)
 	Conflicts func(ctx context.Context, target string) (any, error) // empty: of all targets
+	Choose    func(ctx context.Context, userID, target, choice, customerID string) (any, error)
 	User      func(ctx context.Context, userID string) (any, error)
 	Timeline  func(ctx context.Context, userID string) (any, error)
 	Sync      func(ctx context.Context, userID string) (any, error)
@@ -65,6 +66,7 @@ func (o *Operator) routes() []operatorRoute {
 		{http.MethodGet, "/v1/operator/conflicts", func(ctx context.Context, r *http.Request) (any, error) {
 			return o.Conflicts(ctx, r.URL.Query().Get("target"))
 		}},
+		{http.MethodPost, "/v1/operator/conflicts/resolve", o.resolve},
 		{http.MethodGet, "/v1/operator/users/{id}", ofUser(o.User)},
 		{http.MethodGet, "/v1/operator/users/{id}/timeline", ofUser(o.Timeline)},
 		{http.MethodPost, "/v1/operator/users/{id}/sync", ofUser(o.Sync)},
@@ -133,16 +135,44 @@ func answered(answer func(context.Context, *http.Request) (any, error), log *slo
 // maxOperatorBody bounds a request's body, in bytes.
 const maxOperatorBody = 64 << 10
 
-// retry reads {"target": …, "users": […]}; both may be left out.
+// retry reads {"target": …, "users": […]}; both may be left out. An empty list
+// is neither: who filters users and finds none must not retry them all.
 func (o *Operator) retry(ctx context.Context, r *http.Request) (any, error) {
 	var ask struct {
-		Target string   `json:"target"`
-		Users  []string `json:"users"`
+		Target string    `json:"target"`
+		Users  *[]string `json:"users"`
 	}
-	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxOperatorBody)) // cut short, it would ask for more
-	d.DisallowUnknownFields()
-	if err := d.Decode(&ask); err != nil && !errors.Is(err, io.EOF) {
+	if err := decode(r, &ask); err != nil && !errors.Is(err, io.EOF) {
 		return nil, &RefusedError{ErrBadRequest, `Send {"target": "medusa", "users": ["user_…"]}; leave out either, or both, for all`}
 	}
-	return o.Retry(ctx, ask.Target, ask.Users)
+	if ask.Users == nil {
+		return o.Retry(ctx, ask.Target, nil)
+	}
+	if len(*ask.Users) == 0 {
+		return nil, &RefusedError{ErrBadRequest, `"users" is an empty list, and nothing was retried: name users, or leave "users" out to retry all`}
+	}
+	return o.Retry(ctx, ask.Target, *ask.Users)
+}
+
+// resolve reads {"user": …, "target": …, "choice": …, "customer_id": …}; the
+// last is for the choice "use".
+func (o *Operator) resolve(ctx context.Context, r *http.Request) (any, error) {
+	var ask struct {
+		User       string `json:"user"`
+		Target     string `json:"target"`
+		Choice     string `json:"choice"`
+		CustomerID string `json:"customer_id"`
+	}
+	if err := decode(r, &ask); err != nil || ask.User == "" || ask.Target == "" {
+		return nil, &RefusedError{ErrBadRequest, `Send {"user": "user_…", "target": "medusa", "choice": "use", "customer_id": "…"}, ` +
+			`as GET /v1/operator/conflicts lists the choices; "keep", "create" and "unlink" take no customer`}
+	}
+	return o.Choose(ctx, ask.User, ask.Target, ask.Choice, ask.CustomerID)
+}
+
+// decode reads a small JSON body of known fields; io.EOF for none.
+func decode(r *http.Request, into any) error {
+	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxOperatorBody)) // cut short, it would ask for more
+	d.DisallowUnknownFields()
+	return d.Decode(into)
 }

@@ -33,6 +33,9 @@ func newOperator(t *testing.T, fail error) *front {
 		Log:   slog.New(slog.NewTextHandler(log, nil)),
 		Operator: &web.Operator{
 			Token: operatorToken, Status: say("status"), Watchdogs: say("watchdogs"), Conflicts: of("conflicts"),
+			Choose: func(_ context.Context, user, target, choice, customer string) (any, error) {
+				return fmt.Sprintf("choose %s %s %s %s", user, target, choice, customer), fail
+			},
 			User: of("user"), Timeline: of("timeline"), Sync: of("sync"),
 			Retry: func(_ context.Context, target string, users []string) (any, error) {
 				return fmt.Sprintf("retry %s %v", target, users), fail
@@ -67,7 +70,10 @@ func TestOperatorRoutes(t *testing.T) {
 		{"GET", "users/user_a", "", "user user_a"},
 		{"GET", "users/user_a/timeline", "", "timeline user_a"},
 		{"POST", "users/user_a/sync", "", "sync user_a"},
+		{"POST", "conflicts/resolve", `{"user":"user_a","target":"medusa","choice":"use","customer_id":"cus_1"}`, "choose user_a medusa use cus_1"},
+		{"POST", "conflicts/resolve", `{"user":"user_a","target":"medusa","choice":"keep"}`, "choose user_a medusa keep "},
 		{"POST", "retry", "", "retry  []"},
+		{"POST", "retry", `{"users":null}`, "retry  []"},
 		{"POST", "retry", `{"target":"medusa","users":["user_a","user_b"]}`, "retry medusa [user_a user_b]"},
 	} {
 		got := f.operate(c.method, "/v1/operator/"+c.path, "Bearer "+operatorToken, c.body)
@@ -138,6 +144,15 @@ func TestOperatorErrors(t *testing.T) {
 	for _, body := range []string{`{`, `[]`, `{"user":["user_a"]}`, `{"users":"user_a"}`, strings.Repeat(" ", 70_000) + `{}`} {
 		wantError(t, f.operate("POST", "/v1/operator/retry", "Bearer "+operatorToken, body), http.StatusBadRequest, "BAD_REQUEST")
 	}
+	for _, body := range []string{``, `{`, `[]`, `{}`, `{"user":"user_a"}`, `{"target":"medusa","choice":"keep"}`,
+		`{"user":"user_a","target":"medusa","choice":"keep","force":true}`} {
+		wantError(t, f.operate("POST", "/v1/operator/conflicts/resolve", "Bearer "+operatorToken, body), http.StatusBadRequest, "BAD_REQUEST")
+	}
+	empty := f.operate("POST", "/v1/operator/retry", "Bearer "+operatorToken, `{"target":"medusa","users":[]}`)
+	wantError(t, empty, http.StatusBadRequest, "BAD_REQUEST")
+	if !strings.Contains(empty.body, "leave \\\"users\\\" out to retry all") {
+		t.Errorf("an empty list of users: %s", empty.body)
+	}
 	wantError(t, f.operate("DELETE", "/v1/operator/status", "Bearer "+operatorToken, ""), http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED")
 }
 
@@ -166,9 +181,10 @@ func TestEveryOperatorRouteIsDocumented(t *testing.T) {
 		t.Errorf("served:\n%s\ndocumented:\n%s", strings.Join(served, "\n"), strings.Join(documented(t), "\n"))
 	}
 	f := newOperator(t, nil)
+	bodies := map[string]string{"/v1/operator/conflicts/resolve": `{"user":"user_a","target":"medusa","choice":"keep"}`}
 	for _, r := range served {
 		method, path, _ := strings.Cut(r, " ")
-		if got := f.operate(method, strings.ReplaceAll(path, "{id}", "user_a"), "Bearer "+operatorToken, ""); got.status != http.StatusOK {
+		if got := f.operate(method, strings.ReplaceAll(path, "{id}", "user_a"), "Bearer "+operatorToken, bodies[path]); got.status != http.StatusOK {
 			t.Errorf("%s: %+v", r, got)
 		}
 	}
