@@ -99,7 +99,7 @@ func (m *Migrator) access(ctx context.Context, s session) error {
 }
 
 // fixPaths has every function of ours look names up in pg_catalog first, and in
-// the caller's temporary schema last. An empty search_path, as medusa.sql and
+// the caller's temporary schema last. An empty search_path, as folder medusa and
 // Supabase's lint 0011 have it, leaves that schema first for types: whoever may
 // call the function and make a temporary domain "text" has its check run with the
 // owner's rights (postgresql.org, "Writing SECURITY DEFINER Functions Safely").
