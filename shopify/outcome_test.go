@@ -69,10 +69,10 @@ func TestDeletedMeanwhile(t *testing.T) {
 		_, _ = io.WriteString(w, text)
 	})
 	target := newTestTarget(t, shop.URL)
-	if err := target.Release(t.Context(), adaNow()); err != nil {
+	if _, err := target.Release(t.Context(), adaNow(), lockstep.OnDeleteKeep); err != nil {
 		t.Errorf("Release: %v", err)
 	}
-	if got := strings.Join(shop.asked(), " "); got != "Read TagsAdd" {
+	if got := strings.Join(shop.asked(), " "); got != "Departing TagsAdd" {
 		t.Errorf("sent %s", got)
 	}
 	tagged := newTestTarget(t, shop.URL, func(o *Options) { o.Tags = []string{"clerk"} })

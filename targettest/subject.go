@@ -20,6 +20,10 @@ type Subject struct {
 	// that user signs in as, and a mark alone does not show on an account.
 	Accounts bool
 
+	// Order gives a live customer an order, in a store that then keeps it for ever;
+	// nil in one that deletes whomever it is told to.
+	Order func(ctx context.Context, id string) error
+
 	// Break makes the store misbehave once, see Fault.
 	Break func(Fault)
 

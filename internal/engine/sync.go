@@ -23,18 +23,25 @@ type Result struct {
 	Customer lockstep.Customer // as the target holds it now; zero if the user has none
 	Refused  string            // the phone number that the target does not take
 	Wrote    []Action          // the writes that took effect, in order
+	LetGo    []string          // of a deleted user: the customers that stay as they were
 }
 
 // Sync makes the target hold what the profile says, starting from what is
 // there now. A failed write is never repeated without looking first. Errors
 // keep the kind that the target gave them; what had been written before the
 // error is found again by the next Sync.
-func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners) (Result, error) {
+//
+// Of a user who was deleted every customer is let go, as how says; nothing is
+// OnDeleteKeep.
+func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners, how lockstep.OnDelete) (Result, error) {
+	if p.Deleted() {
+		return part(ctx, t, p, link, owners, how)
+	}
 	var res Result
 	var last error
 	var doubtful Action // the write whose answer was lost
 	for range rounds {
-		d, err := Decide(ctx, t, p, link, owners)
+		d, err := Decide(ctx, t, p, link, owners, how)
 		if err != nil {
 			return res, err
 		}
@@ -44,9 +51,7 @@ func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link locks
 		switch {
 		case last == nil && d.writes():
 			res.Wrote = append(res.Wrote, d.Action)
-			if d.Action != Release {
-				return res, nil
-			} // a second customer may carry the mark
+			return res, nil
 		case last == nil:
 			if doubtful != "" && d.Status == lockstep.StatusLinked {
 				res.Wrote = append(res.Wrote, doubtful) // it did arrive
@@ -59,25 +64,30 @@ func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link locks
 			doubtful = d.Action
 		}
 	}
-	if last == nil {
-		return res, nil
-	}
 	return giveUp(res, p, last)
 }
 
 // Decide reads what is and plans, and writes nothing: `sync --explain`.
-func Decide(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners) (Decision, error) {
-	f := Facts{UserID: p.ID, Deleted: p.Deleted(), Want: wanted(t, p, link)}
+func Decide(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners, how lockstep.OnDelete) (Decision, error) {
+	f := Facts{UserID: p.ID, Deleted: p.Deleted(), Want: wanted(t, p, link), OnDelete: how}
 	if f.Want.Email == "" {
 		f.Unverified = lockstep.NormalEmail(p.Email)
 	}
 	q := lockstep.Query{UserID: p.ID, CustomerID: link.CustomerID, Email: f.Want.Email + f.Unverified}
+	if f.Deleted {
+		q.CustomerID, q.Email = pendingOf(link).link(link).CustomerID, ""
+	}
 	var err error
 	if f.Found, err = t.Resolve(ctx, q); err != nil {
 		return Decision{}, fmt.Errorf("resolve: %w", err)
 	}
 	if err := nameOwners(ctx, t.Name(), &f.Found, owners); err != nil {
 		return Decision{}, err
+	}
+	if f.Deleted {
+		if err := nameHeir(ctx, t.Name(), f, owners); err != nil {
+			return Decision{}, err
+		}
 	}
 	return Plan(f), nil
 }
@@ -129,8 +139,25 @@ func nameOwners(ctx context.Context, target string, found *lockstep.Found, owner
 	return nil
 }
 
+// nameHeir finds the user who has a customer by now that was let go before.
+func nameHeir(ctx context.Context, target string, f Facts, owners Owners) error {
+	c := f.Found.ByLink
+	if c == nil || c.UserID != "" {
+		return nil
+	}
+	owner, err := owners(ctx, target, []string{c.ID})
+	if err != nil {
+		return fmt.Errorf("read links: %w", err)
+	}
+	if o := owner[c.ID]; o != f.UserID {
+		c.UserID = o
+	}
+	return nil
+}
+
 func (d Decision) writes() bool {
-	return d.Action == Create || d.Action == Adopt || d.Action == Update || d.Action == Release
+	_, lets := d.Action.policy()
+	return lets || d.Action == Create || d.Action == Adopt || d.Action == Update
 }
 
 func apply(ctx context.Context, t lockstep.Target, d Decision) (c lockstep.Customer, err error) {
@@ -141,8 +168,6 @@ func apply(ctx context.Context, t lockstep.Target, d Decision) (c lockstep.Custo
 		c, err = t.Adopt(ctx, d.Now, d.Want)
 	case Update:
 		c, err = t.Update(ctx, d.Now, d.Want)
-	case Release:
-		err = t.Release(ctx, d.Now)
 	default:
 		c = d.Now
 	}

@@ -45,9 +45,9 @@ func relationGrants(relation string) string {
 	switch relation {
 	case "targets", "buckets", "privacy_requests":
 		return "select, insert, update"
-	case "deliveries", "history":
-		return "select, insert, delete" // each goes when its time is over
-	case "customer_links", "checkpoints", "shopify_customers", "shopify_changes",
+	case "history":
+		return "select, insert, delete" // it goes when its time is over
+	case "deliveries", "customer_links", "checkpoints", "shopify_customers", "shopify_changes",
 		"reconcile_runs", "reconcile_steps", "reconcile_findings", "reconcile_seen":
 		return "select, insert, update, delete"
 	case "adopted", "migrations", "river_migration", "shopify_customer_links":
@@ -68,7 +68,7 @@ const profileGrants = `id, username, avatar_url, email, email_verified, first_na
 // these, as their owner.
 func functionGrants(name string) bool {
 	return strings.HasPrefix(name, "river_") || slices.Contains([]string{
-		"medusa_check", "medusa_check_accounts", "medusa_resolve", "medusa_list", "medusa_create", "medusa_adopt", "medusa_update", "medusa_release",
+		"medusa_check", "medusa_check_accounts", "medusa_check_delete", "medusa_resolve", "medusa_list", "medusa_create", "medusa_adopt", "medusa_update", "medusa_release",
 	}, name)
 }
 

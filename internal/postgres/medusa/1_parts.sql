@@ -44,6 +44,8 @@ begin
       ('lockstep', 'medusa_sign_in', 'p_user text, p_customer text', 'void'),
       ('lockstep', 'medusa_sign_out', 'p_user text, p_customer text', 'boolean'),
       ('lockstep', 'medusa_marked', 'p_metadata jsonb, p_user text', 'jsonb'),
+      ('lockstep', 'medusa_unmarked', 'p_metadata jsonb, p_marked boolean', 'jsonb'),
+      ('lockstep', 'medusa_alone', 'p_user text, p_customer text', 'boolean'),
       ('lockstep', 'medusa_write', 'p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text, p_accounts boolean', 'void'),
       ('lockstep', 'medusa_resolve', 'p_user text, p_customer text, p_email text, p_accounts boolean',
        'TABLE(how text, id text, email text, first_name text, last_name text, phone text, has_account boolean, clerk_user_id text, proven boolean)'),
@@ -52,8 +54,9 @@ begin
       ('lockstep', 'medusa_create', 'p_user text, p_email text, p_first_name text, p_last_name text, p_phone text, p_accounts boolean', 'text'),
       ('lockstep', 'medusa_adopt', 'p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text, p_accounts boolean', 'text'),
       ('lockstep', 'medusa_update', 'p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text, p_accounts boolean', 'text'),
-      ('lockstep', 'medusa_release', 'p_customer text, p_user text, p_accounts boolean', 'void'),
+      ('lockstep', 'medusa_release', 'p_customer text, p_user text, p_accounts boolean, p_how text', 'text'),
       ('lockstep', 'medusa_check', '', 'void'),
+      ('lockstep', 'medusa_check_delete', '', 'void'),
       ('lockstep', 'medusa_check_accounts', '', 'void'),
       ('lockstep', 'medusa_indexes', '', 'text')
     ) as f (schema, name, arguments, result)
@@ -261,8 +264,9 @@ begin
 end
 $lockstep$;
 
--- medusa_marked returns the metadata with the user's mark; other keys stay.
--- Medusa writes objects only; what else somebody stored is not ours to replace.
+-- medusa_marked returns the metadata with the user's mark, and without the word
+-- that an earlier user was deleted; other keys stay. Medusa writes objects only;
+-- what else somebody stored is not ours to replace.
 create or replace function lockstep.medusa_marked(p_metadata jsonb, p_user text) returns jsonb
 language plpgsql immutable security definer set search_path = ''
 as $lockstep$
@@ -270,7 +274,35 @@ begin
   if coalesce(jsonb_typeof(p_metadata), 'null') not in ('null', 'object') then
     raise exception 'the metadata is no object' using errcode = 'invalid_parameter_value';
   end if;
-  return coalesce(nullif(p_metadata, 'null'), '{}') || jsonb_build_object('clerk_user_id', p_user);
+  return coalesce(nullif(p_metadata, 'null'), '{}') - 'clerk_user_deleted' || jsonb_build_object('clerk_user_id', p_user);
+end
+$lockstep$;
+
+-- medusa_unmarked returns the metadata with the word that the user was deleted
+-- and, if the mark in it was the user's, without that.
+create or replace function lockstep.medusa_unmarked(p_metadata jsonb, p_marked boolean) returns jsonb
+language plpgsql immutable security definer set search_path = ''
+as $lockstep$
+begin
+  if coalesce(jsonb_typeof(p_metadata), 'null') not in ('null', 'object') then
+    return p_metadata; -- not Medusa's, nor ours
+  elsif p_marked then
+    p_metadata := p_metadata - 'clerk_user_id';
+  end if;
+  return coalesce(nullif(p_metadata, 'null'), '{}') || '{"clerk_user_deleted": true}';
+end
+$lockstep$;
+
+-- medusa_alone tells whether the user, and nobody else, signs in as the customer.
+create or replace function lockstep.medusa_alone(p_user text, p_customer text) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $lockstep$
+begin
+  return lockstep.medusa_signed_in(p_user) is not distinct from p_customer and not exists (
+    select from {{.Medusa}}.auth_identity a
+    join {{.Medusa}}.provider_identity p on p.auth_identity_id = a.id
+    where a.app_metadata ->> 'customer_id' = p_customer and p.deleted_at is null and a.deleted_at is null
+      and (p.provider, p.entity_id) <> ('clerk', p_user));
 end
 $lockstep$;
 

@@ -136,36 +136,64 @@ begin
 end
 $lockstep$;
 
--- medusa_release takes the user's mark off a live customer and, with accounts,
--- the sign-in. Where it can be, the customer is a guest again: Medusa refuses to
--- delete an account that nobody signs in as, and to let the person register. One
--- that is gone, or another's, is left alone.
+-- medusa_release lets go of the live customer of a user who was deleted, and
+-- returns how: 'keep' takes the mark off and, with accounts, the sign-in;
+-- 'anonymise' also what Lockstep writes of a person, with an address in place of
+-- the e-mail that leads nowhere; 'delete' then deletes softly, as Medusa does. An
+-- account that somebody else signs in to, or may, is only let go. Where it can be,
+-- an account is a guest again: Medusa refuses to delete one that nobody signs in
+-- as, and to let the person register. A customer that is gone, or another's, is
+-- left alone: null. No user stands for a guest that carries no mark.
 create or replace function lockstep.medusa_release(
-  p_customer text, p_user text, p_accounts boolean default false
-) returns void
+  p_customer text, p_user text, p_accounts boolean default false, p_how text default 'keep'
+) returns text
 language plpgsql volatile security definer set search_path = ''
 as $lockstep$
 declare
   v record;
+  v_owner text;
+  v_how text := p_how;
 begin
-  if not p_accounts then
-    update {{.Medusa}}.customer c
-    set metadata = c.metadata - 'clerk_user_id', updated_at = now()
-    where c.id = p_customer and c.deleted_at is null and c.metadata ->> 'clerk_user_id' = p_user;
-    return;
+  if p_how not in ('keep', 'anonymise', 'delete') or p_how is null then
+    raise exception 'no such policy' using errcode = 'invalid_parameter_value';
   end if;
-  perform lockstep.medusa_begin(p_user);
-  select c.id, c.has_account, c.metadata ->> 'clerk_user_id' as mark into v
+  perform lockstep.medusa_begin(coalesce(nullif(p_user, ''), p_customer));
+  select c.id, c.has_account, nullif(c.metadata ->> 'clerk_user_id', '') as mark into v
   from {{.Medusa}}.customer c
   where c.id = p_customer and c.deleted_at is null
   for update;
-  if coalesce(lockstep.medusa_owner(v.id, p_user), case when not v.has_account then v.mark end) is distinct from p_user then
-    return;
+  if not found then
+    return null;
   end if;
-  v.has_account := not lockstep.medusa_sign_out(p_user, v.id) and v.has_account;
+  v_owner := case when not (p_accounts and v.has_account) then v.mark end;
+  if p_accounts then
+    v_owner := coalesce(lockstep.medusa_owner(v.id, p_user), v_owner);
+  end if;
+  if coalesce(v_owner, '') <> coalesce(p_user, '') then
+    return null;
+  end if;
+  if v.has_account and not (p_accounts and lockstep.medusa_alone(p_user, v.id)) then
+    if v_owner is null then
+      return null;
+    end if;
+    v_how := 'keep';
+  end if;
+  if v_how <> 'keep' then
+    update {{.Medusa}}.customer c
+    set email = lower(c.id) || '@deleted.invalid', first_name = null, last_name = null, phone = null
+    where c.id = v.id;
+  end if;
+  if p_accounts and v_owner is not null then
+    v.has_account := not lockstep.medusa_sign_out(p_user, v.id) and v.has_account;
+  end if;
   update {{.Medusa}}.customer c
-  set has_account = v.has_account, updated_at = now(),
-    metadata = case when v.mark = p_user then c.metadata - 'clerk_user_id' else c.metadata end
+  set has_account = v.has_account, updated_at = now(), deleted_at = case when v_how = 'delete' then now() end,
+    metadata = lockstep.medusa_unmarked(c.metadata, v.mark = v_owner)
   where c.id = v.id;
+  if v_how = 'delete' then
+    update {{.Medusa}}.customer_address a set deleted_at = now(), updated_at = now()
+    where a.customer_id = v.id and a.deleted_at is null;
+  end if;
+  return v_how;
 end
 $lockstep$;

@@ -53,6 +53,18 @@ begin
 end
 $lockstep$;
 
+-- medusa_check_delete asks for what deleting customers needs besides.
+create or replace function lockstep.medusa_check_delete() returns void
+language plpgsql volatile security definer set search_path = ''
+as $lockstep$
+begin
+  execute $explain$
+    explain update {{.Medusa}}.customer_address a set deleted_at = now(), updated_at = now()
+    where a.customer_id = '' and a.deleted_at is null
+  $explain$;
+end
+$lockstep$;
+
 -- medusa_indexes makes the indexes that Medusa lacks, if the tables are there
 -- and ours, and says what came of it. Without them every look-up reads the whole
 -- table. It never fails, and never waits long behind Medusa's own work.
