@@ -34,6 +34,10 @@ func newOperator(t *testing.T, fail error) *front {
 		Operator: &web.Operator{
 			Token: operatorToken, Status: say("status"), Watchdogs: say("watchdogs"), Conflicts: of("conflicts"),
 			User: of("user"), Timeline: of("timeline"), Sync: of("sync"),
+			Forget: func(_ context.Context, id, customers string) (any, error) {
+				return "forget " + id + " " + customers, fail
+			},
+			Erasures: func(_ context.Context, before int64) (any, error) { return fmt.Sprint("erasures ", before), fail },
 			Retry: func(_ context.Context, target string, users []string) (any, error) {
 				return fmt.Sprintf("retry %s %v", target, users), fail
 			},
@@ -67,6 +71,10 @@ func TestOperatorRoutes(t *testing.T) {
 		{"GET", "users/user_a", "", "user user_a"},
 		{"GET", "users/user_a/timeline", "", "timeline user_a"},
 		{"POST", "users/user_a/sync", "", "sync user_a"},
+		{"POST", "users/user_a/forget", "", "forget user_a "},
+		{"POST", "users/user_a/forget", `{"customers":"delete"}`, "forget user_a delete"},
+		{"GET", "erasures", "", "erasures 0"},
+		{"GET", "erasures?before=7", "", "erasures 7"},
 		{"POST", "retry", "", "retry  []"},
 		{"POST", "retry", `{"target":"medusa","users":["user_a","user_b"]}`, "retry medusa [user_a user_b]"},
 	} {
