@@ -47,7 +47,9 @@ func relationGrants(relation string) string {
 		return "select, insert, update"
 	case "history":
 		return "select, insert, delete" // it goes when its time is over
-	case "deliveries", "customer_links", "checkpoints", "shopify_customers", "shopify_changes",
+	case "deliveries":
+		return "select, insert, update (clerk_user_id), delete" // so does it; and who is forgotten is named no more
+	case "customer_links", "checkpoints", "shopify_customers", "shopify_changes",
 		"reconcile_runs", "reconcile_steps", "reconcile_findings", "reconcile_seen":
 		return "select, insert, update, delete"
 	case "adopted", "migrations", "river_migration", "shopify_customer_links":
