@@ -165,6 +165,8 @@ func (e userError) kind() (kind lockstep.ErrorKind, advice string) {
 		return lockstep.ErrInvalid, ": Shopify holds no customer without a name, a phone or an e-mail: the user must give one"
 	case code == "APP_NOT_AUTHORIZED":
 		return lockstep.ErrRefused, ": another app owns the metafield: set another namespace"
+	case code == "FAILED_TO_REQUEST": // an erasure
+		return lockstep.ErrTransient, ""
 	case code == "INTERNAL_ERROR":
 		return lockstep.ErrUnknown, ""
 	case code == "INVALID_TYPE":
