@@ -35,6 +35,10 @@ type User struct {
 	UpdatedAt time.Time // millisecond precision; orders two versions of one user
 }
 
+// Barred reports whether the user may not sign in: banned, or switched off by
+// directory sync. Profile.Banned is that.
+func (u User) Barred() bool { return u.Banned || u.Deprovisioned }
+
 // Profile is a user's row in public.profiles: what the application reads.
 type Profile struct {
 	ID               string // the Clerk user's id
@@ -46,7 +50,7 @@ type Profile struct {
 	LastName         string
 	Phone            string
 	PhoneVerified    bool
-	Banned           bool
+	Banned           bool // see User.Barred
 	MedusaCustomerID string
 	ClerkUpdatedAt   time.Time
 	DeletedAt        time.Time // zero while the user lives

@@ -50,10 +50,16 @@ type Target interface {
 	// want's, or if another one holds the e-mail.
 	Update(ctx context.Context, now, want Customer) (Customer, error)
 
-	// Release takes the mark off a customer whose user was deleted, or is not
-	// this customer any more; the customer itself, with its orders, stays. A customer that is gone, or
-	// carries another mark, is left alone and is no error.
-	Release(ctx context.Context, now Customer) error
+	// Release lets go of the customer of a user who was deleted, as far as how
+	// says, and returns how far it went: less far where the store does not allow
+	// more, such as Shopify to delete whoever ever had orders. A customer that is
+	// to be a living user's no more is let go by OnDeleteKeep. It may be repeated.
+	//
+	// A customer that is gone, or does not carry now.UserID, is left alone and is
+	// no error. Nor is an account anonymised or deleted that somebody else signs in
+	// to, or may: its mark comes off. An empty now.UserID stands for a customer
+	// that carries no mark, since it was let go before; it must be no account.
+	Release(ctx context.Context, now Customer, how OnDelete) (done OnDelete, err error)
 }
 
 // Lister is a Target that can show all its customers: reconciling compares them
@@ -188,9 +194,10 @@ type Found struct {
 type Link struct {
 	UserID       string
 	Target       string
-	CustomerID   string // empty until there is one, and again once released
-	Email        string // the customer's e-mail when last seen
-	RefusedPhone string // a number the target would not take; not tried again
+	CustomerID   string   // empty until there is one, and again once released
+	Email        string   // the customer's e-mail when last seen
+	LetGo        []string // customers that were the user's, and stayed as they were when the user was deleted
+	RefusedPhone string   // a number the target would not take; not tried again
 	Status       Status
 	Reason       string  // why it has this status, for a person; names ids only
 	BlockedBy    string  // the customer that a conflict is about, or that a choice leaves an e-mail to
@@ -211,5 +218,5 @@ const (
 	StatusWaiting  Status = "waiting"  // held back until the user verifies the e-mail, or a person lets the user have a customer again
 	StatusConflict Status = "conflict" // only a person may decide
 	StatusFailed   Status = "failed"   // gave up; the reason says why
-	StatusReleased Status = "released" // the user was deleted; the customer is unmarked
+	StatusReleased Status = "released" // the user was deleted, and the customer let go; the reason says how
 )

@@ -172,6 +172,7 @@ func (a *App) inboxConfig() inbox.Config {
 		PollOnly: postgres.TransactionPooler(a.connConfig()), Log: a.log, Inspect: a.inspect, InspectEvery: a.inspectEvery,
 		Reconcile: inbox.ReconcileConfig{MaxDeletions: a.config.Reconcile.MaxDeletions},
 		Keep:      inbox.Keep{Deliveries: a.config.KeepDeliveries, History: a.config.KeepHistory},
+		OnDelete:  onDelete(a.config),
 		Linked:    a.metrics.Linked, Middleware: a.traces.Jobs(),
 	}
 }

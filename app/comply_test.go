@@ -60,7 +60,7 @@ func TestComplyDataRequest(t *testing.T) {
 	if days := r.Due.Sub(r.Received).Hours() / 24; days < 29 || days > 31 {
 		t.Errorf("due after %v days", days)
 	}
-	list, err := w.command().PrivacyRequests(t.Context())
+	list, err := w.command().PrivacyRequests(t.Context(), 0)
 	if err != nil || len(list) != 1 || list[0].Report != nil {
 		t.Errorf("the list: %+v, %v", list, err)
 	}

@@ -285,13 +285,17 @@ type PrivacyRequest = postgres.PrivacyRequest
 // ErrNoRequest is a number that no privacy request has.
 var ErrNoRequest = postgres.ErrNoRequest
 
-// PrivacyRequests lists all requests of privacy law, the newest first, without
-// the personal data that a report holds.
-func (a *App) PrivacyRequests(ctx context.Context) ([]PrivacyRequest, error) {
+// PrivacyPage is how many requests of privacy law, or erasures, a list holds.
+const PrivacyPage = 500
+
+// PrivacyRequests lists requests of privacy law, the newest first, without the
+// personal data that a report holds: those with a lower number than before, at
+// most PrivacyPage; zero begins at the newest.
+func (a *App) PrivacyRequests(ctx context.Context, before int64) ([]PrivacyRequest, error) {
 	if err := a.store.Ping(ctx); err != nil {
 		return nil, err
 	}
-	return a.store.PrivacyRequests(ctx)
+	return a.store.PrivacyRequests(ctx, before, PrivacyPage)
 }
 
 // PrivacyRequest reads one with its report; ErrNoRequest if there is none.

@@ -117,6 +117,7 @@ type UserReport struct {
 	Profile  lockstep.Profile
 	Links    []lockstep.Link
 	Timeline []TimelineEntry
+	Erasure  *Erasure // nil unless somebody asked to forget the user
 }
 
 // Show reads a user's report; ErrUnknownUser if there is no profile.
@@ -131,8 +132,16 @@ func (a *App) Show(ctx context.Context, userID string) (r UserReport, err error)
 	if r.Links, err = a.store.Links(ctx, userID); err != nil {
 		return r, err
 	}
-	r.Timeline, err = a.store.Timeline(ctx, userID, entries)
-	return r, err
+	if r.Timeline, err = a.store.Timeline(ctx, userID, entries); err != nil {
+		return r, err
+	}
+	switch proof, err := a.store.Erasure(ctx, userID); {
+	case err == nil:
+		r.Erasure = &proof
+	case !errors.Is(err, postgres.ErrNotForgotten):
+		return r, err
+	}
+	return r, nil
 }
 
 // errNoTargets is for commands that have nothing to do without a store.

@@ -43,6 +43,13 @@ func (a *App) operator(in *inbox.Inbox) *web.Operator {
 			return map[string]any{"timeline": r.Body().Timeline}, refused(err)
 		},
 		Sync: func(ctx context.Context, userID string) (any, error) { return a.operatorSync(ctx, in, userID) },
+		Forget: func(ctx context.Context, userID, customers string) (any, error) {
+			return a.operatorForget(ctx, in, userID, customers)
+		},
+		Erasures: func(ctx context.Context, before int64) (any, error) {
+			list, err := a.Erasures(ctx, before)
+			return map[string]any{"erasures": append([]Erasure{}, list...)}, refused(err)
+		},
 		Retry: func(ctx context.Context, target string, users []string) (any, error) {
 			r, err := in.Retry(ctx, target, users)
 			return r, refused(err)

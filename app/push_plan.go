@@ -27,7 +27,7 @@ func (p *shopPush) plan(ctx context.Context, shop *shopify.Exported, users []pos
 		return plan, err
 	}
 	for _, u := range users {
-		d, err := engine.Decide(ctx, shop, u.Profile, u.Link, owners)
+		d, err := engine.Decide(ctx, shop, u.Profile, u.Link, owners, "")
 		if err != nil {
 			return plan, err
 		}
@@ -108,7 +108,7 @@ func (p *shopPush) settle(ctx context.Context, shop *shopify.Exported, action, r
 		}
 		var right []postgres.Made
 		for _, u := range now {
-			d, err := engine.Decide(ctx, shop, u.Profile, u.Link, owners)
+			d, err := engine.Decide(ctx, shop, u.Profile, u.Link, owners, "")
 			if err != nil {
 				return linked, err
 			}

@@ -12,6 +12,7 @@ type UserBody struct {
 	Profile  ProfileBody     `json:"profile"`
 	Links    []LinkBody      `json:"links"`
 	Timeline []TimelineEntry `json:"timeline"`
+	Erasure  *Erasure        `json:"erasure,omitempty"`
 }
 
 // ProfileBody is a profile as JSON.
@@ -40,6 +41,7 @@ type LinkBody struct {
 	Status     lockstep.Status `json:"status"`
 	Pending    bool            `json:"pending"`
 	Reason     string          `json:"reason"`
+	LetGo      []string        `json:"let_go,omitempty"` // customers that a deleted user left behind
 	BlockedBy  *string         `json:"blocked_by"`
 	Since      time.Time       `json:"since"`
 	FirstSeen  *time.Time      `json:"first_seen"`
@@ -49,7 +51,7 @@ type LinkBody struct {
 // Body is the report as JSON.
 func (r UserReport) Body() UserBody {
 	p := r.Profile
-	body := UserBody{Links: []LinkBody{}, Timeline: append([]TimelineEntry{}, r.Timeline...), Profile: ProfileBody{
+	body := UserBody{Erasure: r.Erasure, Links: []LinkBody{}, Timeline: append([]TimelineEntry{}, r.Timeline...), Profile: ProfileBody{
 		ID: p.ID, Username: p.Username, AvatarURL: orNull(p.AvatarURL), Email: orNull(p.Email), EmailVerified: p.EmailVerified,
 		FirstName: orNull(p.FirstName), LastName: orNull(p.LastName), Phone: orNull(p.Phone), PhoneVerified: p.PhoneVerified,
 		Banned: p.Banned, MedusaCustomerID: orNull(p.MedusaCustomerID), ClerkUpdatedAt: orNull(p.ClerkUpdatedAt),
@@ -57,7 +59,7 @@ func (r UserReport) Body() UserBody {
 	}}
 	for _, l := range r.Links {
 		body.Links = append(body.Links, LinkBody{
-			Target: l.Target, CustomerID: orNull(l.CustomerID), Status: l.Status, Pending: l.Pending, Reason: l.Reason,
+			Target: l.Target, CustomerID: orNull(l.CustomerID), Status: l.Status, Pending: l.Pending, Reason: l.Reason, LetGo: l.LetGo,
 			BlockedBy: orNull(l.BlockedBy), Since: l.Since, FirstSeen: orNull(l.FirstSeen), LastSeen: orNull(l.LastSeen),
 		})
 	}

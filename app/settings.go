@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/clerk"
 	"github.com/lockstephq/lockstep/internal/postgres"
 )
@@ -47,6 +48,9 @@ type Config struct {
 	MedusaSchema string
 	MedusaAPI    MedusaAPIConfig
 
+	// MedusaOnDelete says what becomes of the customer of a user who was deleted.
+	MedusaOnDelete lockstep.OnDelete
+
 	// MedusaAccounts is "clerk" if users sign in to Medusa as their customers.
 	MedusaAccounts string
 
@@ -79,8 +83,9 @@ var known = []string{
 	"LOCKSTEP_WATCH_SILENCE", "LOCKSTEP_WATCH_PENDING", "LOCKSTEP_KEEP_DELIVERIES", "LOCKSTEP_KEEP_HISTORY",
 	"CLERK_SECRET_KEY", "CLERK_WEBHOOK_SECRET", "CLERK_JWT_KEY", "CLERK_ISSUER", "CLERK_PUBLISHABLE_KEY",
 	"CLERK_AUTHORIZED_PARTIES", "CLERK_INSTANCE_ID", "CLERK_API_URL",
-	"MEDUSA_MODE", "MEDUSA_SCHEMA", "MEDUSA_ACCOUNTS", "MEDUSA_API_URL", "MEDUSA_API_KEY", "MEDUSA_ADMIN_EMAIL", "MEDUSA_ADMIN_PASSWORD",
+	"MEDUSA_MODE", "MEDUSA_SCHEMA", "MEDUSA_ACCOUNTS", "MEDUSA_ON_DELETE", "MEDUSA_API_URL", "MEDUSA_API_KEY", "MEDUSA_ADMIN_EMAIL", "MEDUSA_ADMIN_PASSWORD",
 	"SHOPIFY_SHOP", "SHOPIFY_ACCESS_TOKEN", "SHOPIFY_CLIENT_ID", "SHOPIFY_CLIENT_SECRET", "SHOPIFY_WEBHOOK_SECRET", "SHOPIFY_API_URL",
+	"SHOPIFY_ON_DELETE",
 }
 
 // SettingError is a setting that is missing or wrong. Its text names the
@@ -134,6 +139,7 @@ func (s *settings) config() Config {
 		MedusaAPI:    s.medusaAPI(),
 
 		MedusaAccounts: s.get("MEDUSA_ACCOUNTS", ""),
+		MedusaOnDelete: s.onDelete("MEDUSA_ON_DELETE", s.get("MEDUSA_ON_DELETE", "")),
 
 		Shops: s.shops(),
 
@@ -232,6 +238,15 @@ func (s *settings) issuer() string {
 		s.wrong("CLERK_PUBLISHABLE_KEY", "is not one (%w): copy it (pk_…) from Clerk's dashboard, API keys", err)
 	}
 	return issuer
+}
+
+// onDelete reads a policy for customers of deleted users.
+func (s *settings) onDelete(name, value string) lockstep.OnDelete {
+	how, err := lockstep.ParseOnDelete(value)
+	if err != nil {
+		s.wrong(name, "%w", err)
+	}
+	return how
 }
 
 func (s *settings) wrong(name, format string, args ...any) {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/internal/inbox"
 	"github.com/lockstephq/lockstep/shopify"
 )
@@ -25,6 +27,9 @@ type ShopConfig struct {
 	APIURL        string   `yaml:"api_url"`
 	Namespace     string   `yaml:"namespace"`
 	Tags          []string `yaml:"tags"`
+
+	// OnDelete says what becomes of the customer of a user who was deleted.
+	OnDelete lockstep.OnDelete `yaml:"on_delete"`
 }
 
 // Format prints the shop alone, for every verb: the rest is secret.
@@ -46,6 +51,8 @@ func (s *settings) shops() []ShopConfig {
 	seen := map[string]bool{}
 	for i := range shops {
 		shops[i].Shop = strings.ToLower(strings.TrimSpace(shops[i].Shop))
+		how := cmp.Or(string(shops[i].OnDelete), s.get("SHOPIFY_ON_DELETE", ""))
+		shops[i].OnDelete = s.onDelete("SHOPIFY_ON_DELETE, or on_delete of a shop,", how)
 		s.checkShop(shops[i], seen)
 	}
 	return shops
@@ -117,7 +124,7 @@ var errNoShopToken = errors.New("is missing: set it, or both SHOPIFY_CLIENT_ID a
 
 // options are the shop's, without what the whole process shares.
 func (c ShopConfig) options() (shopify.Options, error) {
-	o := shopify.Options{Shop: c.Shop, APIURL: c.APIURL, Namespace: c.Namespace, Tags: c.Tags}
+	o := shopify.Options{Shop: c.Shop, APIURL: c.APIURL, Namespace: c.Namespace, Tags: c.Tags, OnDelete: c.OnDelete}
 	switch {
 	case c.AccessToken != "":
 		o.Tokens = shopify.StaticToken(c.AccessToken)

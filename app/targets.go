@@ -32,10 +32,20 @@ func (a *App) makeTargets(buckets *postgres.Buckets) (list []lockstep.Target, er
 }
 
 func medusaDatabase(c Config, db *pgxpool.Pool) *medusa.Database {
+	target := medusa.NewDatabase(db).WithOnDelete(c.MedusaOnDelete)
 	if c.MedusaAccounts == "clerk" {
-		return medusa.NewDatabase(db).WithAccounts()
+		return target.WithAccounts()
 	}
-	return medusa.NewDatabase(db)
+	return target
+}
+
+// onDelete is what becomes of deleted users' customers, by target.
+func onDelete(c Config) map[string]lockstep.OnDelete {
+	policies := map[string]lockstep.OnDelete{"medusa": c.MedusaOnDelete}
+	for _, s := range c.Shops {
+		policies["shopify:"+s.Shop] = s.OnDelete
+	}
+	return policies
 }
 
 // newBuckets begin as those of Shopify's Standard plan; answers tell the rest.

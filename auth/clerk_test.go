@@ -60,7 +60,7 @@ func fetch(client *clerk.Client) auth.Fetch {
 		if errors.Is(err, clerk.ErrNotFound) {
 			return lockstep.Profile{}, auth.ErrNoUser
 		}
-		return lockstep.Profile{ID: user.ID, Username: user.ProfileName(), Banned: user.Banned}, err
+		return lockstep.Profile{ID: user.ID, Username: user.ProfileName(), Banned: user.Barred()}, err
 	}
 }
 
@@ -94,6 +94,14 @@ func TestClerkSessions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	off, err := w.CreateUser(emulator.UserSpec{Deprovisioned: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	locked, err := w.CreateUser(emulator.UserSpec{Locked: true})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, test := range map[string]struct {
 		spec emulator.TokenSpec
 		want int
@@ -105,10 +113,12 @@ func TestClerkSessions(t *testing.T) {
 		"machine":          {emulator.TokenSpec{UserID: user.ID, Shape: "m2m_jwt"}, 401},
 		"expired by 1 min": {emulator.TokenSpec{UserID: user.ID, IssuedAt: time.Now().Add(-2 * time.Minute)}, 401},
 		"banned":           {emulator.TokenSpec{UserID: banned.ID}, 403},
+		"deprovisioned":    {emulator.TokenSpec{UserID: off.ID}, 403},
+		"locked":           {emulator.TokenSpec{UserID: locked.ID}, 200},
 		"nobody":           {emulator.TokenSpec{UserID: "user_2tSYNTHnobody"}, 401},
 	} {
 		answer := w.call(t, test.spec)
-		if answer.StatusCode != test.want || (test.want == 200) != (answer.Header.Get("X-User-Id") == user.ID) {
+		if answer.StatusCode != test.want || (test.want == 200) != (answer.Header.Get("X-User-Id") == test.spec.UserID) {
 			t.Errorf("%s: %d, want %d", name, answer.StatusCode, test.want)
 		}
 		if (name == "impersonated") != (answer.Header.Get("X-Actor") != "") {

@@ -151,6 +151,7 @@ func recordOf(c emulator.MedusaCustomer) (r targettest.Record) {
 	}
 	r.UserID = r.Foreign["clerk_user_id"]
 	delete(r.Foreign, "clerk_user_id")
+	delete(r.Foreign, "clerk_user_deleted")
 	for text, into := range map[*string]*string{c.Email: &r.Email, c.FirstName: &r.FirstName, c.LastName: &r.LastName, c.Phone: &r.Phone} {
 		if text != nil {
 			*into = *text

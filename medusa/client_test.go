@@ -174,7 +174,7 @@ func TestPoisonIsNotSent(t *testing.T) {
 		_, adopted := target.Adopt(t.Context(), lockstep.Customer{ID: "cus_1"}, want)
 		_, updated := target.Update(t.Context(), lockstep.Customer{ID: "cus_1"}, want)
 		_, resolved := target.Resolve(t.Context(), lockstep.Query{CustomerID: poison})
-		released := target.Release(t.Context(), lockstep.Customer{ID: poison, UserID: "user_1"})
+		_, released := target.Release(t.Context(), lockstep.Customer{ID: poison, UserID: "user_1"}, lockstep.OnDeleteKeep)
 		for i, err := range []error{created, adopted, updated, resolved, released} {
 			if lockstep.KindOf(err) != lockstep.ErrInvalid {
 				t.Errorf("%d: %q: %v", i, poison, err)

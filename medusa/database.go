@@ -20,6 +20,7 @@ type Querier interface {
 type Database struct {
 	db       Querier
 	accounts bool
+	deletes  bool // the policy for customers of deleted users
 }
 
 // NewDatabase uses db, which stays the caller's to close. Its role must own the
@@ -30,7 +31,15 @@ func NewDatabase(db Querier) *Database { return &Database{db: db} }
 // has_account and the auth identity "clerk" of the user, both or neither. A
 // guest becomes one in place, with its orders. What a storefront needs to sign
 // users in is in docs/MEDUSA.md.
-func (d *Database) WithAccounts() *Database { return &Database{db: d.db, accounts: true} }
+func (d *Database) WithAccounts() *Database {
+	return &Database{db: d.db, accounts: true, deletes: d.deletes}
+}
+
+// WithOnDelete returns the target whose Check asks for what a policy for customers
+// of deleted users needs. Who calls Release carries the policy out.
+func (d *Database) WithOnDelete(how lockstep.OnDelete) *Database {
+	return &Database{db: d.db, accounts: d.accounts, deletes: how == lockstep.OnDeleteDelete}
+}
 
 // Name implements lockstep.Target.
 func (d *Database) Name() string { return name }
@@ -51,7 +60,8 @@ const (
 	checkAccountsSQL = `select lockstep.medusa_check_accounts()`
 	resolveSQL       = `select ` + columns + ` from lockstep.medusa_resolve($1::text, $2::text, $3::text, $4::boolean) r`
 	listSQL          = `select ` + columns + ` from lockstep.medusa_list($1::text, $2::integer, $3::boolean) r`
-	releaseSQL       = `select lockstep.medusa_release($1::text, $2::text, $3::boolean)`
+	checkDeleteSQL   = `select lockstep.medusa_check_delete()`
+	releaseSQL       = `select coalesce(lockstep.medusa_release($1::text, $2::text, $3::boolean, $4::text), '')`
 
 	// A write answers with an id; reading that row in the same statement gives
 	// the customer as it was written.
@@ -68,10 +78,18 @@ const (
 // says, with the columns and the unique index that the functions rely on, and
 // the role that owns the functions must be allowed to use it.
 func (d *Database) Check(ctx context.Context) error {
+	check := checkSQL
 	if d.accounts {
-		return d.exec(ctx, reading("check"), checkAccountsSQL)
+		check = checkAccountsSQL
 	}
-	return d.exec(ctx, reading("check"), checkSQL)
+	if err := d.exec(ctx, reading("check"), check); err != nil || !d.deletes {
+		return err
+	}
+	err := d.exec(ctx, reading("check"), checkDeleteSQL)
+	if denied(err) {
+		return reading("check").failf(lockstep.ErrRefused, "%s", addressAdvice)
+	}
+	return err
 }
 
 // Resolve implements lockstep.Target.
@@ -121,10 +139,26 @@ func (d *Database) Update(ctx context.Context, now, want lockstep.Customer) (loc
 
 // Release implements lockstep.Target. With accounts the user's sign-in goes, and
 // the customer is a guest again, unless somebody else signs in as it, or another
-// guest has its e-mail.
-func (d *Database) Release(ctx context.Context, now lockstep.Customer) error {
-	return d.exec(ctx, writing("release"), releaseSQL, now.ID, now.UserID, d.accounts)
+// guest has its e-mail. Deleting is soft, as Medusa's is: orders refer to the row.
+func (d *Database) Release(ctx context.Context, now lockstep.Customer, how lockstep.OnDelete) (done lockstep.OnDelete, err error) {
+	op, args := writing("release"), []any{now.ID, now.UserID, d.accounts, string(how)}
+	if err := op.mayStart(ctx, args); err != nil {
+		return "", err
+	}
+	rows, err := d.db.Query(ctx, releaseSQL, args...)
+	if err == nil {
+		done, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[lockstep.OnDelete])
+	}
+	if err != nil {
+		err = op.failed(err)
+	}
+	if how == lockstep.OnDeleteDelete && denied(err) { // all else works
+		err = op.failf(lockstep.ErrInvalid, "%s, then run lockstep retry", addressAdvice)
+	}
+	return done, err
 }
+
+const addressAdvice = "the role that ran lockstep migrate up may not delete customers' addresses: grant it select and update on Medusa's table customer_address"
 
 // List implements lockstep.Lister, in the order of ids.
 func (d *Database) List(ctx context.Context, after string, limit int) ([]lockstep.Customer, error) {

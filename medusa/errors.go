@@ -119,6 +119,12 @@ func judge(code string) (lockstep.ErrorKind, string) {
 	return lockstep.ErrTransient, ""
 }
 
+// denied reports that a privilege is missing.
+func denied(err error) bool {
+	e, ok := errors.AsType[*sqlError](err)
+	return ok && e.code == "42501"
+}
+
 // sqlError is a server's error without its message and detail, which can hold
 // values of a row.
 type sqlError struct {

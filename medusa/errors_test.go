@@ -85,7 +85,7 @@ func TestUnstorableTextIsNotSent(t *testing.T) {
 		if _, err := d.Create(t.Context(), lockstep.Customer{UserID: "user_1", Phone: bad}); lockstep.KindOf(err) != lockstep.ErrInvalid {
 			t.Errorf("Create with %q: %v", bad, err)
 		}
-		if err := d.Release(t.Context(), lockstep.Customer{ID: bad}); lockstep.KindOf(err) != lockstep.ErrInvalid {
+		if _, err := d.Release(t.Context(), lockstep.Customer{ID: bad}, lockstep.OnDeleteKeep); lockstep.KindOf(err) != lockstep.ErrInvalid {
 			t.Errorf("Release of %q: %v", bad, err)
 		}
 	}

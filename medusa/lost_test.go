@@ -30,7 +30,7 @@ func newLinks(target lockstep.Target) *links {
 // sync makes Medusa hold what the profile says, as a worker does.
 func (l *links) sync(t testing.TB, p lockstep.Profile) (engine.Result, error) {
 	t.Helper()
-	res, err := engine.Sync(t.Context(), l.target, p, l.byUser[p.ID], l.owners)
+	res, err := engine.Sync(t.Context(), l.target, p, l.byUser[p.ID], l.owners, "")
 	if err == nil {
 		l.byUser[p.ID] = lockstep.Link{UserID: p.ID, CustomerID: res.Customer.ID, Status: res.Decision.Status}
 	}

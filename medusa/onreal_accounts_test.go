@@ -162,7 +162,7 @@ func TestReleasedAccountOnRealMedusa(t *testing.T) {
 	token := clerk.token(t, ada.ID, nil)
 	w.signIn(t, token).want(t, 200)
 	ada.DeletedAt = time.Now()
-	links.sync(t, w.accounts(), ada, engine.Nothing) // after the release, a second look finds no more
+	links.sync(t, w.accounts(), ada, engine.Release)
 
 	w.signIn(t, token).want(t, 401) // though the token is still good
 	got := w.admin(t, "GET", "/customers/"+id, nil).want(t, 200)
@@ -182,7 +182,7 @@ func TestReleasedBesideGuestOnRealMedusa(t *testing.T) {
 	id := links.sync(t, w.accounts(), ada, engine.Create).Customer.ID
 	w.admin(t, "POST", "/customers", object{"email": ada.Email}).want(t, 200)
 	ada.DeletedAt = time.Now()
-	links.sync(t, w.accounts(), ada, engine.Nothing)
+	links.sync(t, w.accounts(), ada, engine.Release)
 
 	w.signIn(t, clerk.token(t, ada.ID, nil)).want(t, 401)
 	if guests, accounts := w.rows(t, ada.Email); guests != 1 || accounts != 1 {

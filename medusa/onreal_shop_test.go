@@ -2,6 +2,7 @@ package medusa_test
 
 import (
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/lockstephq/lockstep"
@@ -48,6 +49,44 @@ func TestAdminAPIOnRealMedusa(t *testing.T) {
 			}
 			w.admin(t, "GET", "/customers/"+again, nil).want(t, 200)
 			w.admin(t, "DELETE", "/customers/"+again, nil).want(t, 200)
+		})
+	}
+}
+
+// TestDeletedOnRealMedusa: what Lockstep deletes is left as Medusa's own deletion
+// leaves it, but for what names the person, which goes. Orders stay.
+func TestDeletedOnRealMedusa(t *testing.T) {
+	w := openWorld(t)
+	for mode, target := range w.modes() {
+		t.Run(mode, func(t *testing.T) {
+			left := map[string]string{}
+			for _, by := range []string{"medusa", "lockstep"} {
+				links, ada := ledger{}, w.person(t, mode+by)
+				c := links.sync(t, target, ada, engine.Create).Customer
+				order := w.order(t, c.ID, ada.Email)
+				w.admin(t, "POST", "/customers/"+c.ID+"/addresses", object{"address_1": "Owl Street 1", "country_code": "us"}).want(t, 200)
+				group := w.admin(t, "POST", "/customer-groups", object{"name": t.Name() + by + c.ID}).want(t, 200).at("customer_group", "id").(string)
+				w.admin(t, "POST", "/customer-groups/"+group+"/customers", object{"add": []string{c.ID}}).want(t, 200)
+				if by == "medusa" {
+					w.admin(t, "DELETE", "/customers/"+c.ID, nil).want(t, 200)
+				} else if done, err := target.Release(t.Context(), c, lockstep.OnDeleteDelete); done != lockstep.OnDeleteDelete || err != nil {
+					t.Fatalf("%s, %v", done, err)
+				}
+				w.admin(t, "GET", "/customers/"+c.ID, nil).want(t, 404)
+				if w.admin(t, "GET", "/orders/"+order, nil).want(t, 200).at("order", "email") != ada.Email {
+					t.Errorf("%s: the order changed", by)
+				}
+				left[by] = one[string](t, w.super, strings.ReplaceAll(`select jsonb_build_object(
+					'customer', (select jsonb_agg(jsonb_build_object('deleted', deleted_at is not null)) from medusa.customer where id = $1),
+					'addresses', (select jsonb_agg(jsonb_build_object('deleted', deleted_at is not null)) from medusa.customer_address where customer_id = $1),
+					'groups', (select jsonb_agg(jsonb_build_object('deleted', deleted_at is not null)) from medusa.customer_group_customer where customer_id = $1),
+					'identities', (select count(*) from medusa.auth_identity where app_metadata ->> 'customer_id' = $1),
+					'logins', (select count(*) from medusa.provider_identity where entity_id = $2))::text`, "medusa.", w.schema+"."), c.ID, ada.ID)
+			}
+			if left["medusa"] != left["lockstep"] {
+				t.Errorf("Medusa leaves %s\nLockstep leaves %s", left["medusa"], left["lockstep"])
+			}
+			t.Log(left["lockstep"])
 		})
 	}
 }

@@ -118,7 +118,7 @@ func (l ledger) owners(_ context.Context, _ string, customers []string) (map[str
 // sync brings Medusa in step, and wants it done by one action, or by nothing.
 func (l ledger) sync(t *testing.T, target lockstep.Target, p lockstep.Profile, want engine.Action) engine.Result {
 	t.Helper()
-	res, err := engine.Sync(t.Context(), target, p, lockstep.Link{UserID: p.ID, CustomerID: l[p.ID]}, l.owners)
+	res, err := engine.Sync(t.Context(), target, p, lockstep.Link{UserID: p.ID, CustomerID: l[p.ID]}, l.owners, "")
 	if err != nil {
 		t.Fatalf("sync: %v", err)
 	}

@@ -72,7 +72,7 @@ func (s shop) Delete(ctx context.Context, id string) error {
 func (s shop) read(ctx context.Context, where string, args ...any) ([]targettest.Record, error) {
 	rows, err := s.db.Query(ctx, `select id, coalesce(metadata ->> 'clerk_user_id', ''), coalesce(email, ''),
 		coalesce(first_name, ''), coalesce(last_name, ''), coalesce(phone, ''), has_account,
-		coalesce(company_name, ''), metadata, updated_at::text || ' ' || xmin::text
+		coalesce(company_name, ''), metadata - 'clerk_user_deleted', updated_at::text || ' ' || xmin::text
 		from `+s.table+` where deleted_at is null and `+where+` order by created_at, id`, args...)
 	if err != nil {
 		return nil, err

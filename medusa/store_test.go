@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"text/template"
@@ -50,20 +51,22 @@ func openDefault(t *testing.T) store {
 	return openStore(t, standin.Options{MedusaSchema: "medusa"})
 }
 
-// functions is medusa.sql for a schema, as `lockstep migrate up` applies it.
+// functions are those for a schema, as `lockstep migrate up` makes them.
 func functions(t *testing.T, schema string) string {
 	t.Helper()
-	text, err := os.ReadFile("../internal/postgres/medusa.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	parsed, err := template.New("medusa.sql").Option("missingkey=error").Parse(string(text))
-	if err != nil {
-		t.Fatal(err)
+	files, err := filepath.Glob("../internal/postgres/medusa/*.sql")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no functions: %v", err)
 	}
 	var sql strings.Builder
-	if err := parsed.Execute(&sql, map[string]string{"Medusa": pgx.Identifier{schema}.Sanitize()}); err != nil {
-		t.Fatal(err)
+	for _, file := range files { // in the order of their names
+		parsed, err := template.New(filepath.Base(file)).Option("missingkey=error").ParseFiles(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := parsed.Execute(&sql, map[string]string{"Medusa": pgx.Identifier{schema}.Sanitize()}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return sql.String()
 }

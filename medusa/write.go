@@ -3,7 +3,6 @@ package medusa
 import (
 	"context"
 	"hash/maphash"
-	"time"
 
 	"github.com/lockstephq/lockstep"
 )
@@ -125,6 +124,9 @@ func (a *API) change(ctx context.Context, op operation, now, want lockstep.Custo
 	diff = lockstep.Changes(*seen, diff)
 	diff.UserID = want.UserID
 	set := fields(diff, seen.UserID == "")
+	if seen.UserID == "" {
+		set["metadata"] = map[string]string{markKey: want.UserID, deletedKey: ""} // which takes the second away
+	}
 	if len(set) == 0 {
 		return *seen, nil
 	}
@@ -172,28 +174,6 @@ func (a *API) rewrite(ctx context.Context, op operation, id, userID string, set 
 		}
 	}
 	return customerOr(r, err)
-}
-
-// Release implements lockstep.Target.
-func (a *API) Release(ctx context.Context, now lockstep.Customer) error {
-	op := writing("release")
-	if err := op.mayStart(ctx, []any{now.ID, now.UserID}); err != nil {
-		return err
-	}
-	done, err := a.hold(ctx, op, now.UserID, now.ID)
-	if err != nil {
-		return err
-	}
-	defer done()
-	found, err := a.fetch(ctx, reading("look before release"), lockstep.Query{CustomerID: now.ID}, "", time.Time{})
-	if err != nil || found.ByLink == nil || now.UserID == "" || found.ByLink.UserID != now.UserID {
-		return err
-	}
-	_, err = a.client.write(ctx, op, now.ID, map[string]any{"metadata": map[string]string{markKey: ""}}) // which takes the key away
-	if lockstep.KindOf(err) == lockstep.ErrGone {
-		return nil
-	}
-	return err
 }
 
 // hold takes the user's turn and then the customer's.

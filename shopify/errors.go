@@ -144,7 +144,8 @@ func (e userError) code() string {
 		return e.Code
 	}
 	for text, code := range map[string]string{
-		"already been taken": "TAKEN", "already assigned": "TAKEN", "does not exist": "NOT_FOUND", "must be present": "BLANK",
+		"already been taken": "TAKEN", "already assigned": "TAKEN", "does not exist": "NOT_FOUND", "be found": "NOT_FOUND",
+		"must be present": "BLANK",
 	} {
 		if strings.Contains(e.Message, text) {
 			return code
@@ -158,12 +159,14 @@ func (e userError) kind() (kind lockstep.ErrorKind, advice string) {
 	switch code := e.code(); {
 	case code == "TAKEN" || code == "STALE_OBJECT" || code == "CAPABILITY_VIOLATION" || strings.Contains(e.Message, "already assigned"):
 		return lockstep.ErrTaken, "" // the capability is that values are unique
-	case code == "NOT_FOUND" || e.about("ownerId") || e.about("id") && strings.Contains(e.Message, "not exist"):
+	case code == "NOT_FOUND" || code == "DOES_NOT_EXIST" || e.about("ownerId") || e.about("id") && strings.Contains(e.Message, "not exist"):
 		return lockstep.ErrGone, ""
 	case code == "BLANK" && len(e.Field) == 0 || strings.Contains(e.Message, "must be present"):
 		return lockstep.ErrInvalid, ": Shopify holds no customer without a name, a phone or an e-mail: the user must give one"
 	case code == "APP_NOT_AUTHORIZED":
 		return lockstep.ErrRefused, ": another app owns the metafield: set another namespace"
+	case code == "FAILED_TO_REQUEST": // an erasure
+		return lockstep.ErrTransient, ""
 	case code == "INTERNAL_ERROR":
 		return lockstep.ErrUnknown, ""
 	case code == "INVALID_TYPE":

@@ -1,6 +1,7 @@
 package shopify_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,10 @@ func (w world) subject(t *testing.T, namespace string, limit, refusal emulator.F
 		Shop:    merchant{w.acme, namespace, func() error { return defineBy(t, other) }},
 		Foreign: map[string]string{"note": "likes owls", "tags": "vip wholesale", "city": "Ribe"},
 		Settle:  w.acme.IndexNow,
+		Order: func(_ context.Context, id string) error {
+			_, err := w.acme.EditCustomer(id, emulator.CustomerEdit{Orders: new(1)})
+			return err
+		},
 		Break: func(f targettest.Fault) {
 			// Every mutation of customers has an s in its name, that of the
 			// definition, which may come before, has none.

@@ -75,7 +75,7 @@ func (s snapshot) owner() string {
 //     for any address: state ENABLED, and the e-mail never verified;
 //   - one that an identity provider tied to a subject that is not this user.
 func (s snapshot) account(userID string) bool {
-	if s.State == "ENABLED" && !s.Verified {
+	if s.password() {
 		return true
 	}
 	for _, other := range s.Subjects {
@@ -85,6 +85,9 @@ func (s snapshot) account(userID string) bool {
 	}
 	return false
 }
+
+// password reports an older account whose e-mail nobody ever proved.
+func (s snapshot) password() bool { return s.State == "ENABLED" && !s.Verified }
 
 // hidden reports a customer without anything of which Shopify wants one: its
 // data was erased, or is not shown to the app.

@@ -63,7 +63,7 @@ func TestUnstorableTextIsNotSent(t *testing.T) {
 		_, create := target.Create(t.Context(), lockstep.Customer{UserID: "user_1", FirstName: bad})
 		_, adopt := target.Adopt(t.Context(), adaNow(), lockstep.Customer{UserID: "user_1", Phone: bad})
 		_, update := target.Update(t.Context(), adaNow(), lockstep.Customer{UserID: "user_1", Email: bad})
-		release := target.Release(t.Context(), lockstep.Customer{ID: bad})
+		_, release := target.Release(t.Context(), lockstep.Customer{ID: bad}, lockstep.OnDeleteKeep)
 		for _, err := range []error{resolve, create, adopt, update, release} {
 			if lockstep.KindOf(err) != lockstep.ErrInvalid {
 				t.Errorf("%q: %v", bad, err)

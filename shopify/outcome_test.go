@@ -57,6 +57,35 @@ func TestMarkedMeanwhile(t *testing.T) {
 	judge(t, "Update of another store's", err, lockstep.ErrGone)
 }
 
+// TestOrderedMeanwhile: the first order comes between the look and the deletion,
+// which Shopify then refuses; or somebody else deletes the customer.
+func TestOrderedMeanwhile(t *testing.T) {
+	t.Parallel()
+	for message, want := range map[string]struct {
+		done lockstep.OnDelete
+		sent string
+	}{
+		"Customer can’t be deleted because they have associated orders": {lockstep.OnDeleteAnonymise, "Departing Delete Erase Blank TagsAdd Unmark"},
+		"Customer can't be found": {lockstep.OnDeleteDelete, "Departing Delete"},
+	} {
+		shop := newFakeShop(t, func(w http.ResponseWriter, r request) {
+			text := strings.Replace(readAda, `"customer":{`, `"customer":{"canDelete":true,`, 1)
+			switch r.operation {
+			case "Departing":
+			case "Delete":
+				text = `{"data":{"customerDelete":{"userErrors":[{"field":["id"],"message":"` + message + `"}]}}}`
+			default:
+				text = `{"data":{}}`
+			}
+			_, _ = io.WriteString(w, text)
+		})
+		done, err := newTestTarget(t, shop.URL).Release(t.Context(), adaNow(), lockstep.OnDeleteDelete)
+		if got := strings.Join(shop.asked(), " "); err != nil || done != want.done || got != want.sent {
+			t.Errorf("%s: %s, %v, sent %s", message, done, err, got)
+		}
+	}
+}
+
 // TestDeletedMeanwhile: a customer goes between two requests of one call.
 func TestDeletedMeanwhile(t *testing.T) {
 	t.Parallel()
@@ -69,10 +98,10 @@ func TestDeletedMeanwhile(t *testing.T) {
 		_, _ = io.WriteString(w, text)
 	})
 	target := newTestTarget(t, shop.URL)
-	if err := target.Release(t.Context(), adaNow()); err != nil {
+	if _, err := target.Release(t.Context(), adaNow(), lockstep.OnDeleteKeep); err != nil {
 		t.Errorf("Release: %v", err)
 	}
-	if got := strings.Join(shop.asked(), " "); got != "Read TagsAdd" {
+	if got := strings.Join(shop.asked(), " "); got != "Departing TagsAdd" {
 		t.Errorf("sent %s", got)
 	}
 	tagged := newTestTarget(t, shop.URL, func(o *Options) { o.Tags = []string{"clerk"} })

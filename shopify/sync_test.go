@@ -32,7 +32,7 @@ func newLinks(target lockstep.Target) *links {
 // sync makes the shop hold what the profile says, as a worker does.
 func (l *links) sync(t testing.TB, p lockstep.Profile) (engine.Result, error) {
 	t.Helper()
-	res, err := engine.Sync(t.Context(), l.target, p, l.byUser[p.ID], l.owners)
+	res, err := engine.Sync(t.Context(), l.target, p, l.byUser[p.ID], l.owners, "")
 	if err == nil {
 		link := lockstep.Link{UserID: p.ID, CustomerID: res.Customer.ID, Status: res.Decision.Status, RefusedPhone: res.Refused}
 		if res.Decision.Status == lockstep.StatusConflict && link.CustomerID == "" {

@@ -29,6 +29,10 @@ type Options struct {
 	// see it. "custom" is open to all apps and to staff.
 	Namespace string
 
+	// OnDelete is the policy for customers of deleted users. It is carried out by
+	// who calls Release; here it says which scopes Check asks for.
+	OnDelete lockstep.OnDelete
+
 	// Tags are put on every customer that is linked, and taken off when the user
 	// is deleted, when ReleasedTag is put on; empty means "clerk:deleted". All
 	// other tags are left alone.
@@ -59,6 +63,7 @@ type Target struct {
 	namespace string
 	tags      []string
 	released  string
+	erases    bool // the policy needs eraseScope
 	client    *client
 	wake      func(context.Context, string) <-chan struct{}
 	pollEvery time.Duration
@@ -91,6 +96,7 @@ func New(o Options) (*Target, error) {
 		name: "shopify:" + shopName(o.Shop), namespace: o.Namespace, tags: slices.Clone(o.Tags), released: released, log: log,
 		wake: o.Wake, pollEvery: o.PollEvery, ops: operations(), defining: make(chan struct{}, 1),
 		exportStall: exportStall,
+		erases:      o.OnDelete == lockstep.OnDeleteAnonymise || o.OnDelete == lockstep.OnDeleteDelete,
 	}
 	t.client = &client{
 		target: t.name, url: base + "/admin/api/" + Version + "/graphql.json", http: httpClient(o.HTTP), log: log,
@@ -195,11 +201,15 @@ func (t *Target) scopes(ctx context.Context) ([]string, error) {
 }
 
 func (t *Target) checkScopes(got checked) error {
+	want := []string{"read_customers", "write_customers"}
+	if t.erases {
+		want = append(want, eraseScope)
+	}
 	var missing []string
-	for _, scope := range []string{"read_customers", "write_customers"} {
+	for _, scope := range want {
 		has := false
 		for _, s := range got.Installation.Scopes {
-			has = has || s.Handle == scope || s.Handle == "write_customers" // which includes reading
+			has = has || s.Handle == scope || scope == "read_customers" && s.Handle == "write_customers" // which includes reading
 		}
 		if !has {
 			missing = append(missing, scope)

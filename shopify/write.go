@@ -185,38 +185,3 @@ func (t *Target) finish(ctx context.Context, s snapshot, want lockstep.Customer,
 	c.RefusedPhone, c.Untidy = refused, false
 	return c, nil
 }
-
-// Release implements lockstep.Target. The mark goes last: until then a Release
-// that was cut short is done again. Shopify cannot compare before it deletes,
-// but what carries a user's mark keeps it until that user is released.
-func (t *Target) Release(ctx context.Context, now lockstep.Customer) error {
-	op := t.ops["unmark"]
-	if err := op.storable(now.ID, now.UserID); err != nil {
-		return err
-	}
-	s, err := t.read(ctx, now.ID)
-	if err != nil || s == nil || s.Mark == nil || s.owner() != now.UserID {
-		return err
-	}
-	if err := t.tagReleased(ctx, *s); err != nil {
-		return gone(err)
-	}
-	field := map[string]any{"ownerId": s.ID, "namespace": s.Mark.Namespace, "key": markKey}
-	var got struct {
-		Payload struct {
-			Errors userErrors `json:"userErrors"`
-		} `json:"metafieldsDelete"`
-	}
-	if err := t.client.run(ctx, op, map[string]any{"metafields": []any{field}}, &got); err != nil {
-		return err
-	}
-	return gone(op.refusal(got.Payload.Errors))
-}
-
-// gone forgives that a customer was deleted before it was released.
-func gone(err error) error {
-	if lockstep.KindOf(err) == lockstep.ErrGone && err != nil {
-		return nil
-	}
-	return err
-}

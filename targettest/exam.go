@@ -40,6 +40,7 @@ func checks() []check {
 	all = append(all, listChecks()...)
 	all = append(all, exportChecks()...)
 	all = append(all, writeChecks()...)
+	all = append(all, releaseChecks()...)
 	all = append(all, refuseChecks()...)
 	all = append(all, faultChecks()...)
 	return append(all, raceChecks()...)
@@ -209,9 +210,15 @@ func (e *exam) update(now, want lockstep.Customer) lockstep.Customer {
 	return c
 }
 
-func (e *exam) release(now lockstep.Customer) {
+// release lets go of a customer, and wants it to go as far as want; empty if it
+// is to be left alone.
+func (e *exam) release(now lockstep.Customer, how, want lockstep.OnDelete) {
 	e.Helper()
-	e.must("Release", e.Target.Release(e.ctx, now))
+	done, err := e.Target.Release(e.ctx, now, how)
+	e.must("Release", err)
+	if done != want {
+		e.Errorf("Release to %s did %q, want %q", how, done, want)
+	}
 }
 
 // Judgements.
@@ -300,8 +307,8 @@ func (w *witness) Update(ctx context.Context, now, want lockstep.Customer) (lock
 	return c, err
 }
 
-func (w *witness) Release(ctx context.Context, now lockstep.Customer) error {
-	err := w.Target.Release(ctx, now)
+func (w *witness) Release(ctx context.Context, now lockstep.Customer, how lockstep.OnDelete) (lockstep.OnDelete, error) {
+	done, err := w.Target.Release(ctx, now, how)
 	w.exam.saw(err)
-	return err
+	return done, err
 }

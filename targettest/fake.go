@@ -28,7 +28,8 @@ type Fake struct {
 
 	mu       sync.Mutex
 	records  map[string]Record
-	ids      int // given so far
+	orders   map[string]bool // by customer
+	ids      int             // given so far
 	versions int
 	fault    Fault
 
@@ -39,13 +40,13 @@ type Fake struct {
 
 // NewFake makes an empty store whose target has the given name.
 func NewFake(name string) *Fake {
-	return &Fake{name: name, records: map[string]Record{}, calls: map[string]int{}, busy: map[string]int{}}
+	return &Fake{name: name, records: map[string]Record{}, orders: map[string]bool{}, calls: map[string]int{}, busy: map[string]int{}}
 }
 
 // Subject is the fake as the exam takes it.
 func (f *Fake) Subject() Subject {
 	return Subject{
-		Target: f, Shop: f, Break: f.Break, Accounts: f.Accounts,
+		Target: f, Shop: f, Break: f.Break, Accounts: f.Accounts, Order: f.Order,
 		Foreign: map[string]string{"note": "likes owls", "tag": "vip"},
 	}
 }
@@ -155,16 +156,34 @@ func (f *Fake) Update(ctx context.Context, now, want lockstep.Customer) (lockste
 	return f.write(ctx, "Update", want.UserID, func() (Record, error) { return f.merge(now, want) })
 }
 
-// Release implements lockstep.Target.
-func (f *Fake) Release(ctx context.Context, now lockstep.Customer) error {
-	return f.call(ctx, "Release", now.UserID, func() error {
-		if r, live := f.records[now.ID]; live && r.UserID == now.UserID && now.UserID != "" {
-			r.UserID = ""
-			r.Account, r.Proven = r.Account && !r.Proven, false
-			f.store(r)
+// Release implements lockstep.Target. Who ever had an order is not deleted.
+func (f *Fake) Release(ctx context.Context, now lockstep.Customer, how lockstep.OnDelete) (done lockstep.OnDelete, err error) {
+	err = f.call(ctx, "Release", now.UserID, func() error {
+		r, live := f.records[now.ID]
+		mayBeOthers := r.Account && !r.Proven
+		switch {
+		case !live || r.UserID != now.UserID || mayBeOthers && now.UserID == "":
+			return nil
+		case mayBeOthers:
+			how = lockstep.OnDeleteKeep
+		case how == lockstep.OnDeleteDelete && f.orders[now.ID]:
+			how = lockstep.OnDeleteAnonymise
 		}
+		switch done = how; how {
+		case lockstep.OnDeleteDelete:
+			delete(f.records, now.ID)
+			return nil
+		case lockstep.OnDeleteAnonymise:
+			r.Email, r.FirstName, r.LastName, r.Phone = "", "", "", ""
+		}
+		r.UserID, r.Account, r.Proven = "", mayBeOthers, false
+		f.store(r)
 		return nil
 	})
+	if err != nil {
+		return "", err
+	}
+	return done, nil
 }
 
 // merge writes the fields of want that are set and differ from now.
@@ -332,6 +351,14 @@ func (f *Fake) Delete(_ context.Context, id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.records, id)
+	return nil
+}
+
+// Order gives a customer an order.
+func (f *Fake) Order(_ context.Context, id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.orders[id] = true
 	return nil
 }
 

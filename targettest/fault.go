@@ -51,14 +51,23 @@ func scenes() []scene {
 				want.Account = true
 				e.done(want)
 			}},
-		{"Release", func(e *exam) Record { return e.get(e.create(person(1)).ID) },
-			func(e *exam, r Record) error { return e.Target.Release(e.ctx, r.Customer) },
-			func(e *exam) {
-				want := person(1)
-				want.UserID = ""
-				e.done(want)
-			}},
+		releasing("Release", lockstep.OnDeleteKeep, func(e *exam) {
+			want := person(1)
+			want.UserID = ""
+			e.done(want)
+		}),
+		releasing("Release to anonymise", lockstep.OnDeleteAnonymise, func(e *exam) {
+			for _, r := range e.live(1) {
+				e.anonymous(r)
+			}
+		}),
+		releasing("Release to delete", lockstep.OnDeleteDelete, func(e *exam) { e.live(0) }),
 	}
+}
+
+func releasing(name string, how lockstep.OnDelete, after func(*exam)) scene {
+	return scene{name, func(e *exam) Record { return e.get(e.create(person(1)).ID) },
+		func(e *exam, r Record) error { _, err := e.Target.Release(e.ctx, r.Customer, how); return err }, after}
 }
 
 func moved() lockstep.Customer {

@@ -95,8 +95,15 @@ func (f *Flaky) Update(ctx context.Context, now, want lockstep.Customer) (lockst
 }
 
 // Release implements lockstep.Target.
-func (f *Flaky) Release(ctx context.Context, now lockstep.Customer) error {
-	return f.call(ctx, true, func() error { return f.target.Release(ctx, now) })
+func (f *Flaky) Release(ctx context.Context, now lockstep.Customer, how lockstep.OnDelete) (done lockstep.OnDelete, err error) {
+	err = f.call(ctx, true, func() error {
+		done, err = f.target.Release(ctx, now, how)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return done, nil
 }
 
 func (f *Flaky) write(ctx context.Context, do func() (lockstep.Customer, error)) (c lockstep.Customer, err error) {

@@ -56,7 +56,7 @@ type mutant struct {
 	create  func(context.Context, lockstep.Customer) (lockstep.Customer, error)
 	adopt   func(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error)
 	update  func(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error)
-	release func(context.Context, lockstep.Customer) error
+	release func(context.Context, lockstep.Customer, lockstep.OnDelete) (lockstep.OnDelete, error)
 	list    func(ctx context.Context, after string, limit int) ([]lockstep.Customer, error)
 	export  func(ctx context.Context, e lockstep.Export, all iter.Seq2[lockstep.ExportPage, error]) iter.Seq2[lockstep.ExportPage, error]
 }
@@ -110,11 +110,11 @@ func (m *mutant) Update(ctx context.Context, now, want lockstep.Customer) (locks
 	return m.update(ctx, now, want)
 }
 
-func (m *mutant) Release(ctx context.Context, now lockstep.Customer) error {
+func (m *mutant) Release(ctx context.Context, now lockstep.Customer, how lockstep.OnDelete) (lockstep.OnDelete, error) {
 	if m.release == nil {
-		return m.Fake.Release(ctx, now)
+		return m.Fake.Release(ctx, now, how)
 	}
-	return m.release(ctx, now)
+	return m.release(ctx, now, how)
 }
 
 // overwrite writes want over whatever the record is, as careless code does.
@@ -339,22 +339,87 @@ func carelessWrites() map[string]breakage {
 }
 
 func carelessReleases() map[string]breakage {
+	// over has a Release write over whatever the record is, as careless code does.
+	over := func(change func(r *Record, how lockstep.OnDelete)) func(*mutant) {
+		return func(m *mutant) {
+			m.release = func(_ context.Context, now lockstep.Customer, how lockstep.OnDelete) (lockstep.OnDelete, error) {
+				_, err := m.overwrite(now.ID, func(r *Record) { r.UserID, r.Account, r.Proven = "", false, false; change(r, how) })
+				return how, err
+			}
+		}
+	}
+	deletes := func(m *mutant, when func(r Record, how lockstep.OnDelete) bool) {
+		m.release = func(ctx context.Context, now lockstep.Customer, how lockstep.OnDelete) (lockstep.OnDelete, error) {
+			if r, live, _ := m.Get(ctx, now.ID); live && when(r, how) {
+				return how, m.Delete(ctx, now.ID)
+			}
+			return m.Fake.Release(ctx, now, how)
+		}
+	}
+	blank := func(r *Record, how lockstep.OnDelete) {
+		if how != lockstep.OnDeleteKeep {
+			r.Email, r.FirstName, r.LastName, r.Phone = "", "", "", ""
+		}
+	}
 	return map[string]breakage{
 		"deletes when releasing": {"Release takes the mark off and no more", func(m *mutant) {
-			m.release = func(ctx context.Context, now lockstep.Customer) error { return m.Delete(ctx, now.ID) }
+			deletes(m, func(Record, lockstep.OnDelete) bool { return true })
 		}},
-		"releases another's": {"Release leaves another's mark", func(m *mutant) {
-			m.release = func(_ context.Context, now lockstep.Customer) error {
-				_, err := m.overwrite(now.ID, func(r *Record) { r.UserID = "" })
-				return err
+		"anonymises when releasing": {"Release takes the mark off and no more", over(func(r *Record, _ lockstep.OnDelete) { r.Email = "" })},
+		"releases another's":        {"Release leaves another's mark", over(func(*Record, lockstep.OnDelete) {})},
+		"deletes another's": {"Release leaves another's mark", func(m *mutant) {
+			deletes(m, func(r Record, how lockstep.OnDelete) bool { return how == lockstep.OnDeleteDelete })
+		}},
+		"fails to release what is gone": {"a deleted customer is not found", over(func(*Record, lockstep.OnDelete) {})},
+		"anonymises half": {"Release anonymises what Lockstep wrote and no more", over(func(r *Record, how lockstep.OnDelete) {
+			phone := r.Phone
+			blank(r, how)
+			r.Phone = phone
+		})},
+		"anonymises what is not ours": {"Release anonymises what Lockstep wrote and no more", over(func(r *Record, how lockstep.OnDelete) {
+			blank(r, how)
+			r.Foreign = nil
+		})},
+		"anonymises and leaves the mark": {"Release anonymises what Lockstep wrote and no more", func(m *mutant) {
+			m.release = func(_ context.Context, now lockstep.Customer, how lockstep.OnDelete) (lockstep.OnDelete, error) {
+				_, err := m.overwrite(now.ID, func(r *Record) { blank(r, how) })
+				return how, err
 			}
 		}},
-		"fails to release what is gone": {"a deleted customer is not found", func(m *mutant) {
-			m.release = func(_ context.Context, now lockstep.Customer) error {
-				_, err := m.overwrite(now.ID, func(r *Record) { r.UserID = "" })
-				return err
+		"gives all who are anonymised one e-mail": {"Release anonymises what Lockstep wrote and no more", func(m *mutant) {
+			m.release = func(_ context.Context, now lockstep.Customer, how lockstep.OnDelete) (lockstep.OnDelete, error) {
+				if m.held("deleted@deleted.invalid", now.ID) {
+					return "", taken("the e-mail")
+				}
+				_, err := m.overwrite(now.ID, func(r *Record) { blank(r, how); r.UserID, r.Email = "", "deleted@deleted.invalid" })
+				return how, err
 			}
 		}},
+		"says that it deleted": {"Release deletes", over(blank)},
+		"deletes who had orders": {"Release keeps who ever had an order", func(m *mutant) {
+			deletes(m, func(r Record, how lockstep.OnDelete) bool { return how == lockstep.OnDeleteDelete })
+		}},
+		"forgets that it keeps who had orders": {"Release keeps who ever had an order", func(m *mutant) {
+			m.release = func(ctx context.Context, now lockstep.Customer, how lockstep.OnDelete) (lockstep.OnDelete, error) {
+				done, err := m.Fake.Release(ctx, now, how)
+				if done != "" {
+					done = how
+				}
+				return done, err
+			}
+		}},
+		"does nothing without the mark": {"Release goes on with who was let go before", func(m *mutant) {
+			m.release = func(ctx context.Context, now lockstep.Customer, how lockstep.OnDelete) (lockstep.OnDelete, error) {
+				if now.UserID == "" {
+					return "", nil
+				}
+				return m.Fake.Release(ctx, now, how)
+			}
+		}},
+		"deletes unmarked accounts": {"Release leaves an account that carries no mark", func(m *mutant) {
+			deletes(m, func(r Record, how lockstep.OnDelete) bool { return how == lockstep.OnDeleteDelete && r.UserID == "" })
+		}},
+		"anonymises accounts": {"Release only lets go of an account that may be another's", over(blank)},
 	}
 }
 
@@ -449,13 +514,13 @@ func carelessAccounts() map[string]breakage {
 		}},
 		"leaves an account that nobody can delete": {"Release takes the mark off and no more", func(m *mutant) {
 			m.Accounts = true
-			m.release = func(ctx context.Context, now lockstep.Customer) error {
+			m.release = func(ctx context.Context, now lockstep.Customer, how lockstep.OnDelete) (lockstep.OnDelete, error) {
 				r, _, err := m.Get(ctx, now.ID)
 				r.UserID, r.Proven = "", false
 				m.mu.Lock()
 				defer m.mu.Unlock()
 				m.store(r)
-				return err
+				return how, err
 			}
 		}},
 	}

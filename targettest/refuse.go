@@ -102,7 +102,7 @@ func cancelled(e *exam) {
 		"Create":  func() error { _, err := e.Target.Create(ctx, person(3)); return err },
 		"Adopt":   func() error { _, err := e.Target.Adopt(ctx, guest.Customer, person(2)); return err },
 		"Update":  func() error { _, err := e.Target.Update(ctx, now, person(4)); return err },
-		"Release": func() error { return e.Target.Release(ctx, now) },
+		"Release": func() error { _, err := e.Target.Release(ctx, now, lockstep.OnDeleteDelete); return err },
 	}
 	for name, call := range calls {
 		if call() == nil {

@@ -23,6 +23,9 @@ type Subject struct {
 	// Settle has lists show what was written, where they lag behind; nil where they
 	// do not.
 	Settle func()
+	// Order gives a live customer an order, in a store that then keeps it for ever;
+	// nil in one that deletes whomever it is told to.
+	Order func(ctx context.Context, id string) error
 
 	// Break makes the store misbehave once, see Fault.
 	Break func(Fault)

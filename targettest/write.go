@@ -6,7 +6,7 @@ import (
 	"github.com/lockstephq/lockstep"
 )
 
-// writeChecks ask what Create, Adopt, Update and Release write.
+// writeChecks ask what Create, Adopt and Update write.
 func writeChecks() []check {
 	return []check{
 		{"a second Create makes no second customer", createTwice},
@@ -22,9 +22,6 @@ func writeChecks() []check {
 		{"what fits is what arrives", fitted},
 		{"unusual text arrives as far as it fits", unusualText},
 		{"a NUL byte is stripped or refused", nulByte},
-		{"Release takes the mark off and no more", releaseMark},
-		{"Release leaves another's mark", releaseOthers},
-		{"a released customer can be adopted", adoptReleased},
 	}
 }
 
@@ -200,41 +197,4 @@ func nulByte(e *exam) {
 	if err != nil {
 		e.kind("Resolve with a NUL byte", err, lockstep.ErrInvalid)
 	}
-}
-
-func releaseMark(e *exam) {
-	guest := e.put(e.shopper(1))
-	now := e.adopt(guest.Customer, person(1))
-	e.release(now)
-	want := person(1)
-	want.UserID = ""
-	e.holds(guest.ID, want, guest.Foreign)
-	e.equal("found by the mark", e.resolve(lockstep.Query{UserID: now.UserID}), lockstep.Found{})
-
-	before := e.get(guest.ID)
-	e.release(now)
-	e.untouched(before)
-}
-
-func releaseOthers(e *exam) {
-	others := e.create(person(1))
-	before := e.get(others.ID)
-	stale := others
-	stale.UserID = person(2).UserID
-	e.release(stale)
-	e.untouched(before)
-}
-
-func adoptReleased(e *exam) {
-	now := e.create(person(1))
-	e.release(now)
-	found := e.resolve(lockstep.Query{UserID: person(2).UserID, Email: person(1).Email})
-	if len(found.ByEmail) != 1 {
-		e.Fatalf("found %+v, want the released customer", found)
-	}
-	want := person(2)
-	want.Email = person(1).Email
-	e.adopt(found.ByEmail[0], want)
-	e.holds(now.ID, want, nil)
-	e.live(1)
 }

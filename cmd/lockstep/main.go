@@ -75,7 +75,7 @@ func newRoot() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(), newMigrate(), newStatus(), newSync(), newShow(), newDoctor(), newRetry(), newConflicts(), newBackfill(), newReconcile(), newShopify(),
+	root.AddCommand(newServe(), newMigrate(), newStatus(), newSync(), newShow(), newDoctor(), newRetry(), newForget(), newConflicts(), newBackfill(), newReconcile(), newShopify(),
 		newEmulate(), newDemo(), newVersion())
 	root.InitDefaultHelpCmd()
 	checkHelp(root)

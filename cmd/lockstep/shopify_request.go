@@ -13,7 +13,8 @@ import (
 )
 
 func newShopifyRequest() *cobra.Command {
-	return &cobra.Command{
+	var before int64
+	c := &cobra.Command{
 		Use:   "request [ID]",
 		Short: "List what customers' privacy asked for, or print one with its report",
 		Long: `Request lists what Shopify passed on of privacy law: reports on a customer, and
@@ -28,7 +29,7 @@ an ID it prints that one as JSON: a report is for the merchant to hand over.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return withApp(c, func(a *app.App) error {
 				if len(args) == 0 {
-					list, err := a.PrivacyRequests(c.Context())
+					list, err := a.PrivacyRequests(c.Context(), before)
 					if err != nil {
 						return err
 					}
@@ -38,6 +39,8 @@ an ID it prints that one as JSON: a report is for the merchant to hand over.`,
 			})
 		},
 	}
+	c.Flags().Int64Var(&before, "before", 0, "list those with a lower number than this")
+	return c
 }
 
 func printRequest(c *cobra.Command, a *app.App, text string) error {
@@ -69,5 +72,12 @@ func printRequests(w io.Writer, list []app.PrivacyRequest) error {
 		}
 		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Kind, r.Target, orDash(r.CustomerID), moment(r.Received), done)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if len(list) == app.PrivacyPage {
+		_, err := fmt.Fprintf(w, "There may be more: type lockstep shopify request --before %d\n", list[len(list)-1].ID)
+		return err
+	}
+	return nil
 }

@@ -56,6 +56,10 @@ func printReport(w io.Writer, r app.UserReport) error {
 		return err
 	}
 	fmt.Fprintln(w)
+	if r.Erasure != nil {
+		printErasure(w, *r.Erasure)
+		fmt.Fprintln(w)
+	}
 	return printTimeline(w, r.Timeline)
 }
 

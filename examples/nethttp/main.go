@@ -50,7 +50,7 @@ func fetch(client *clerk.Client) auth.Fetch {
 		if errors.Is(err, clerk.ErrNotFound) {
 			return lockstep.Profile{}, auth.ErrNoUser
 		}
-		return lockstep.Profile{ID: user.ID, Username: user.ProfileName(), Email: user.Email, Banned: user.Banned}, err
+		return lockstep.Profile{ID: user.ID, Username: user.ProfileName(), Email: user.Email, Banned: user.Barred()}, err
 	}
 }
 

@@ -123,7 +123,7 @@ func oneByOne(t testing.TB, n int) (time.Duration, emulator.ShopUsage) {
 	nobody := func(context.Context, string, []string) (map[string]string, error) { return nil, nil }
 	began := clock.Now()
 	for _, p := range people(n) {
-		res, err := engine.Sync(t.Context(), target, p, lockstep.Link{}, nobody)
+		res, err := engine.Sync(t.Context(), target, p, lockstep.Link{}, nobody, "")
 		ok(t, err)
 		if res.Customer.UserID != p.ID {
 			t.Fatalf("%s has %+v", p.ID, res)

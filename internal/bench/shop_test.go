@@ -50,4 +50,6 @@ func (s *shop) Update(_ context.Context, _, want lockstep.Customer) (lockstep.Cu
 	return s.put(want)
 }
 
-func (s *shop) Release(context.Context, lockstep.Customer) error { return nil }
+func (s *shop) Release(_ context.Context, _ lockstep.Customer, how lockstep.OnDelete) (lockstep.OnDelete, error) {
+	return how, nil
+}

@@ -34,6 +34,7 @@ type CustomerEdit struct {
 	VerifiedEmail *bool          `json:"verified_email"`
 	Subject       *string        `json:"subject"`
 	EmailConsent  *ShopConsent   `json:"email_consent"`
+	Orders        *int           `json:"orders"`
 	MergeBlockers *[]string      `json:"merge_blockers"`
 }
 
@@ -98,6 +99,7 @@ func (s *Shop) edit(c *ShopCustomer, edit CustomerEdit) error {
 	set(&c.Subject, edit.Subject)
 	set(&c.EmailConsent, edit.EmailConsent)
 	set(&c.MergeBlockers, edit.MergeBlockers)
+	set(&c.Orders, edit.Orders)
 	if edit.Addresses != nil {
 		c.Addresses = append([]ShopAddress{}, *edit.Addresses...)
 		for i := range c.Addresses {

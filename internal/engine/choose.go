@@ -31,7 +31,7 @@ func Choose(ctx context.Context, t lockstep.Target, p lockstep.Profile, link loc
 	asked := lockstep.Choice{Kind: kind, Customer: customerID}
 	hidden := link.Status == lockstep.StatusConflict && link.BlockedBy == ""
 	link.Choice = &asked
-	f, err := look(ctx, t, p, link, owners)
+	f, err := look(ctx, t, p, link, owners, "")
 	if err != nil {
 		return lockstep.Choice{}, err
 	}

@@ -100,8 +100,9 @@ func (k *killed) Update(ctx context.Context, now, want lockstep.Customer) (locks
 	return k.write(func() (lockstep.Customer, error) { return k.Fake.Update(ctx, now, want) })
 }
 
-func (k *killed) Release(ctx context.Context, now lockstep.Customer) error {
-	return k.strike(func() error { return k.Fake.Release(ctx, now) })
+func (k *killed) Release(ctx context.Context, now lockstep.Customer, how lockstep.OnDelete) (done lockstep.OnDelete, err error) {
+	err = k.strike(func() error { done, err = k.Fake.Release(ctx, now, how); return err })
+	return done, err
 }
 
 func (w *town) link() lockstep.Link {
@@ -118,7 +119,7 @@ func TestChoicesInAnyStore(t *testing.T) {
 		w := drawTown(t)
 		f := w.open(t)
 		link := w.link()
-		res, err := engine.Sync(t.Context(), f, w.profile, link, w.owners)
+		res, err := engine.Sync(t.Context(), f, w.profile, link, w.owners, "")
 		if err != nil || res.Decision.Status != lockstep.StatusConflict {
 			return
 		}
@@ -145,7 +146,7 @@ func TestChoicesInAnyStore(t *testing.T) {
 // that is killed at a write, and then by another.
 func (w *town) carryOut(t *rapid.T, ask lockstep.Choice, offered bool, link lockstep.Link, writes int, before bool) bool {
 	f := w.open(t)
-	if _, err := engine.Sync(t.Context(), f, w.profile, link, w.owners); err != nil { // what it does beside finding the conflict
+	if _, err := engine.Sync(t.Context(), f, w.profile, link, w.owners, ""); err != nil { // what it does beside finding the conflict
 		t.Fatal(err)
 	}
 	was, _ := f.Live(t.Context())
@@ -157,10 +158,10 @@ func (w *town) carryOut(t *rapid.T, ask lockstep.Choice, offered bool, link lock
 		t.Fatalf("%s %s: %v", ask.Kind, ask.Customer, err)
 	}
 	link.Choice = &choice
-	if _, err := engine.Sync(t.Context(), &killed{f, writes, before}, w.profile, link, w.owners); err != nil && !errors.Is(err, errKilled) {
+	if _, err := engine.Sync(t.Context(), &killed{f, writes, before}, w.profile, link, w.owners, ""); err != nil && !errors.Is(err, errKilled) {
 		t.Fatalf("%s %s: %v", ask.Kind, ask.Customer, err)
 	}
-	done, err := engine.Sync(t.Context(), f, w.profile, link, w.owners)
+	done, err := engine.Sync(t.Context(), f, w.profile, link, w.owners, "")
 	if err != nil || done.Decision.Void != "" || done.Decision.Status == lockstep.StatusConflict {
 		t.Fatalf("%s %s, killed at %d: %+v, %v", ask.Kind, ask.Customer, writes, done, err)
 	}
@@ -169,7 +170,7 @@ func (w *town) carryOut(t *rapid.T, ask lockstep.Choice, offered bool, link lock
 	after := *w
 	after.links = map[string]string{living: w.links[living], me: done.Customer.ID}
 	link.CustomerID, link.Status, link.BlockedBy = done.Customer.ID, done.Decision.Status, done.Decision.BlockedBy
-	again, err := engine.Sync(t.Context(), f, w.profile, link, after.owners)
+	again, err := engine.Sync(t.Context(), f, w.profile, link, after.owners, "")
 	if err != nil || len(again.Wrote) > 0 || again.Decision.Status != link.Status || again.Decision.Void != "" {
 		t.Fatalf("%s %s is not steady: %+v, %v", ask.Kind, ask.Customer, again, err)
 	}

@@ -11,11 +11,16 @@ type Action string
 
 // The actions.
 const (
-	Nothing  Action = "nothing"
-	Create   Action = "create"
-	Adopt    Action = "adopt"
-	Update   Action = "update"
-	Release  Action = "release"
+	Nothing Action = "nothing"
+	Create  Action = "create"
+	Adopt   Action = "adopt"
+	Update  Action = "update"
+	Release Action = "release" // of a deleted user's customer: only the mark comes off
+
+	// The other two policies for it; see lockstep.OnDelete.
+	Anonymise Action = "anonymise"
+	Delete    Action = "delete"
+
 	Wait     Action = "wait"     // for the user to verify the e-mail
 	Conflict Action = "conflict" // for a person to decide
 )
@@ -30,6 +35,9 @@ type Facts struct {
 
 	Choice *lockstep.Choice   // a person's; nil for none
 	Chosen *lockstep.Customer // the one that Choice names, as Found would show it; nil if it is gone
+	// Of a deleted user, whose customer ByLink is even if it was let go before:
+	// what the policy for the target says.
+	OnDelete lockstep.OnDelete
 }
 
 // Decision is one action, and what to remember once it is done.
@@ -47,8 +55,11 @@ type Decision struct {
 // Plan is the decision table. It is pure and total: the same facts give the
 // same action, and every combination of facts gives one.
 //
-//	the user is deleted, a customer is marked    release it
-//	the user is deleted, none is marked          nothing
+//	the user is deleted, a customer is marked    release, anonymise or delete it: the policy
+//	  … an account, not proven to be the user's  release it: somebody else may sign in
+//	the user is deleted, an unmarked guest was   anonymise or delete it: the policy
+//	  … and the policy is to keep it             nothing
+//	the user is deleted, neither                 nothing
 //	a person chose, and the facts bear it        as chosen (planChosen)
 //	two customers carry the user                 conflict
 //	the link's customer carries another user     conflict
@@ -119,20 +130,6 @@ func describeRival(f Facts, own *lockstep.Customer, rival lockstep.Customer) str
 		return fmt.Sprintf("customer %s is linked to %s but carries %s: take one of them off", rival.ID, f.UserID, rival.UserID)
 	}
 	return fmt.Sprintf("customers %s and %s both carry %s: merge them, or take the mark off one", own.ID, rival.ID, f.UserID)
-}
-
-func planDeleted(f Facts) Decision {
-	candidates := f.Found.ByUser
-	if f.Found.ByLink != nil {
-		candidates = append([]lockstep.Customer{*f.Found.ByLink}, candidates...)
-	}
-	for _, c := range candidates {
-		if c.UserID == f.UserID && (!c.Account || c.Proven || f.Found.ByLink != nil && c.ID == f.Found.ByLink.ID || f.chose(c.ID)) {
-			return Decision{Action: Release, Now: c, Status: lockstep.StatusReleased,
-				Reason: "the user is deleted: the customer stays, unmarked"}
-		}
-	}
-	return Decision{Action: Nothing, Status: lockstep.StatusReleased, Reason: "the user is deleted, and no customer carries the mark"}
 }
 
 // chose reports whether a person gave the user that customer.

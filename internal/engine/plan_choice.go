@@ -40,7 +40,7 @@ func planChosen(f Facts) (d Decision, void string) {
 		return d, void
 	}
 	for _, other := range alsoMarked(f, own) {
-		return letGo(other, lockstep.StatusPending, "a person chose another customer for "+f.UserID), ""
+		return unmark(other, lockstep.StatusPending, "a person chose another customer for "+f.UserID), ""
 	}
 	if own == nil {
 		return createBeside(f), ""
@@ -141,14 +141,14 @@ func unseenHolder(f Facts, own *lockstep.Customer) string {
 	return ""
 }
 
-func letGo(c lockstep.Customer, then lockstep.Status, reason string) Decision {
+func unmark(c lockstep.Customer, then lockstep.Status, reason string) Decision {
 	return Decision{Action: Release, Now: c, Status: then, Reason: reason}
 }
 
 func planUnlinked(f Facts) Decision {
 	const reason = "a person said that the user has no customer here, until `lockstep sync USER` or another choice"
 	for _, c := range alsoMarked(f, nil) {
-		return letGo(c, lockstep.StatusWaiting, reason)
+		return unmark(c, lockstep.StatusWaiting, reason)
 	}
 	return Decision{Action: Nothing, Status: lockstep.StatusWaiting, Reason: reason}
 }
@@ -169,7 +169,7 @@ func createBeside(f Facts) Decision {
 // e-mail keeps it.
 func useChosen(f Facts, own lockstep.Customer) Decision {
 	if isOthers(own, f.UserID) {
-		return letGo(own, lockstep.StatusPending, fmt.Sprintf("a person chose customer %s for %s; %s is deleted", own.ID, f.UserID, own.UserID))
+		return unmark(own, lockstep.StatusPending, fmt.Sprintf("a person chose customer %s for %s; %s is deleted", own.ID, f.UserID, own.UserID))
 	}
 	if f.Choice.Hidden {
 		f.Want.Email = ""

@@ -24,9 +24,10 @@ func everyFacts(visit func(name string, f Facts)) {
 		"link mine": {ID: "cus_link", UserID: me, Email: "old@example.test"}, "link mine, same mail": {ID: "cus_link", UserID: me, Email: mail},
 		"link mine, right": {ID: "cus_link", UserID: me, Email: mail, FirstName: "Ada"},
 		"link unmarked":    {ID: "cus_link", Email: mail, FirstName: "Ada"}, "link other's": {ID: "cus_link", UserID: other},
-		"link account":     {ID: "cus_link", UserID: me, Email: mail, Account: true},
-		"link signed in":   {ID: "cus_link", UserID: me, Email: mail, FirstName: "Ada", Account: true, Proven: true},
-		"link other's too": {ID: "cus_link", UserID: other, Account: true, Proven: true},
+		"link bare account": {ID: "cus_link", Email: mail, Account: true},
+		"link account":      {ID: "cus_link", UserID: me, Email: mail, Account: true},
+		"link signed in":    {ID: "cus_link", UserID: me, Email: mail, FirstName: "Ada", Account: true, Proven: true},
+		"link other's too":  {ID: "cus_link", UserID: other, Account: true, Proven: true},
 	}
 	marked := map[string][]lockstep.Customer{
 		"no mark": nil, "mark on link": {{ID: "cus_link", UserID: me, Email: mail}}, "mark elsewhere": {{ID: "cus_mark", UserID: me}},
@@ -48,18 +49,19 @@ func everyFacts(visit func(name string, f Facts)) {
 	for ln, l := range links {
 		for mn, m := range marked {
 			for en, e := range byEmail {
-				for _, deleted := range []bool{false, true} {
+				for _, policy := range []lockstep.OnDelete{"alive", "", lockstep.OnDeleteKeep, lockstep.OnDeleteAnonymise, lockstep.OnDeleteDelete} {
+					deleted := policy != "alive"
 					for _, verified := range []string{"none", "unverified", "verified"} {
 						for _, accounts := range []bool{false, true} {
 							f := Facts{UserID: me, Deleted: deleted, Want: lockstep.Customer{UserID: me, FirstName: "Ada", Account: accounts},
-								Found: lockstep.Found{ByLink: l, ByUser: m}}
+								Found: lockstep.Found{ByLink: l, ByUser: m}, OnDelete: policy}
 							switch verified {
 							case "verified":
 								f.Want.Email, f.Found.ByEmail = mail, e
 							case "unverified":
 								f.Unverified, f.Found.ByEmail = mail, e
 							}
-							visit(fmt.Sprintf("%s/%s/%s/deleted=%v/%s/accounts=%v", ln, mn, en, deleted, verified, accounts), f)
+							visit(fmt.Sprintf("%s/%s/%s/%s/%s/accounts=%v", ln, mn, en, policy, verified, accounts), f)
 						}
 					}
 				}
@@ -79,8 +81,19 @@ func check(f Facts, d Decision) error {
 	if d.Want.Email != "" && f.Want.Email == "" {
 		return fmt.Errorf("writes an unverified e-mail")
 	}
-	if f.Deleted && d.Action != Release && d.Action != Nothing {
-		return fmt.Errorf("%s for a deleted user", d.Action)
+	if _, lets := d.Action.policy(); f.Deleted && !lets && d.Action != Nothing || lets && !f.Deleted {
+		return fmt.Errorf("%s, deleted is %v", d.Action, f.Deleted)
+	}
+	if how, lets := d.Action.policy(); lets && how != lockstep.OnDeleteKeep && how != f.OnDelete {
+		return fmt.Errorf("%s, the policy is %s", d.Action, f.OnDelete)
+	}
+	if d.Action == Anonymise || d.Action == Delete {
+		if d.Now.Account && !d.Now.Proven {
+			return fmt.Errorf("%s of an account that may be another's", d.Action)
+		}
+		if d.Now.UserID == "" && (f.Found.ByLink == nil || d.Now.ID != f.Found.ByLink.ID) {
+			return fmt.Errorf("%s of a customer that nothing names", d.Action)
+		}
 	}
 	switch d.Action {
 	case Adopt:
@@ -94,7 +107,7 @@ func check(f Facts, d Decision) error {
 		if len(f.Found.ByEmail) > 0 || f.Found.ByLink != nil || slices.ContainsFunc(f.Found.ByUser, func(c lockstep.Customer) bool { return !c.Account || c.Proven }) {
 			return fmt.Errorf("creates beside what is there")
 		}
-	case Update, Release:
+	case Update, Release, Anonymise, Delete:
 		if isOthers(d.Now, me) {
 			return fmt.Errorf("%s of another's customer", d.Action)
 		}
@@ -136,7 +149,7 @@ func TestPlanOverItsWholeInputSpace(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	})
-	for _, a := range []Action{Nothing, Create, Adopt, Update, Release, Wait, Conflict} {
+	for _, a := range []Action{Nothing, Create, Adopt, Update, Release, Anonymise, Delete, Wait, Conflict} {
 		if seen[a] == 0 {
 			t.Errorf("no facts lead to %s", a)
 		}
@@ -152,6 +165,7 @@ func TestPlanTable(t *testing.T) {
 	verified := lockstep.Customer{UserID: me, Email: mail, FirstName: "Ada"}
 	noEmail := lockstep.Customer{UserID: me, FirstName: "Ada"}
 	account := with(verified, func(c *lockstep.Customer) { c.Account = true })
+	asAccount := func(c lockstep.Customer) *lockstep.Customer { c.Account = true; return &c }
 	signedIn := with(mine, func(c *lockstep.Customer) { c.Account, c.Proven = true, true })
 	for _, tt := range []struct {
 		name   string
@@ -161,7 +175,14 @@ func TestPlanTable(t *testing.T) {
 		on, by string
 	}{
 		{"deleted, marked", Facts{Deleted: true, Found: lockstep.Found{ByLink: &mine}}, Release, lockstep.StatusReleased, "cus_1", ""},
-		{"deleted, none", Facts{Deleted: true, Found: lockstep.Found{ByLink: &guest}}, Nothing, lockstep.StatusReleased, "", ""},
+		{"deleted, marked, anonymise", Facts{Deleted: true, OnDelete: lockstep.OnDeleteAnonymise, Found: lockstep.Found{ByLink: &mine}}, Anonymise, lockstep.StatusReleased, "cus_1", ""},
+		{"deleted, marked, delete", Facts{Deleted: true, OnDelete: lockstep.OnDeleteDelete, Found: lockstep.Found{ByUser: []lockstep.Customer{mine}}}, Delete, lockstep.StatusReleased, "cus_1", ""},
+		{"deleted, an account that may be another's", Facts{Deleted: true, OnDelete: lockstep.OnDeleteDelete, Found: lockstep.Found{ByLink: asAccount(mine)}}, Release, lockstep.StatusReleased, "cus_1", ""},
+		{"deleted, a mark that a shopper wrote", Facts{Deleted: true, OnDelete: lockstep.OnDeleteDelete, Found: lockstep.Found{ByUser: []lockstep.Customer{*asAccount(mine)}}}, Nothing, lockstep.StatusReleased, "", ""},
+		{"deleted, let go before", Facts{Deleted: true, OnDelete: lockstep.OnDeleteKeep, Found: lockstep.Found{ByLink: &guest}}, Nothing, lockstep.StatusReleased, "cus_g", ""},
+		{"deleted, let go before, anonymise", Facts{Deleted: true, OnDelete: lockstep.OnDeleteAnonymise, Found: lockstep.Found{ByLink: &guest}}, Anonymise, lockstep.StatusReleased, "cus_g", ""},
+		{"deleted, let go before, another's now", Facts{Deleted: true, OnDelete: lockstep.OnDeleteDelete, Found: lockstep.Found{ByLink: &lockstep.Customer{ID: "cus_3", UserID: other}}}, Nothing, lockstep.StatusReleased, "", ""},
+		{"deleted, none", Facts{Deleted: true, OnDelete: lockstep.OnDeleteDelete}, Nothing, lockstep.StatusReleased, "", ""},
 		{"two carry the user", Facts{Want: verified, Found: lockstep.Found{ByLink: &mine, ByUser: []lockstep.Customer{{ID: "cus_2", UserID: me}}}}, Conflict, lockstep.StatusConflict, "", "cus_2"},
 		{"link carries another", Facts{Want: verified, Found: lockstep.Found{ByLink: &lockstep.Customer{ID: "cus_3", UserID: other}}}, Conflict, lockstep.StatusConflict, "", "cus_3"},
 		{"known, differs", Facts{Want: with(verified, func(c *lockstep.Customer) { c.FirstName = "Eve" }), Found: lockstep.Found{ByLink: &mine}}, Update, lockstep.StatusLinked, "cus_1", ""},
@@ -210,7 +231,7 @@ func TestPlanProperties(t *testing.T) {
 		}
 	})
 	rapid.Check(t, func(t *rapid.T) {
-		f := Facts{UserID: me, Deleted: rapid.Bool().Draw(t, "deleted"), Want: lockstep.Customer{UserID: me, FirstName: "Ada", Account: rapid.Bool().Draw(t, "accounts")}}
+		f := Facts{UserID: me, Deleted: rapid.Bool().Draw(t, "deleted"), OnDelete: rapid.SampledFrom([]lockstep.OnDelete{"", lockstep.OnDeleteKeep, lockstep.OnDeleteAnonymise, lockstep.OnDeleteDelete}).Draw(t, "policy"), Want: lockstep.Customer{UserID: me, FirstName: "Ada", Account: rapid.Bool().Draw(t, "accounts")}}
 		switch rapid.IntRange(0, 2).Draw(t, "verified") {
 		case 1:
 			f.Unverified = mail

@@ -28,7 +28,8 @@ type Result struct {
 	Customer lockstep.Customer // as the target holds it now; zero if the user has none
 	Refused  string            // the phone number that the target does not take
 	Wrote    []Action          // the writes that took effect, in order
-	Released []string          // the customers that were released
+	Released []string          // the customers that were let go
+	LetGo    []string          // of a deleted user: the customers that stay as they were
 	Choices  []lockstep.Choice // what a person may choose, if the decision is a conflict
 }
 
@@ -36,14 +37,20 @@ type Result struct {
 // there now. A failed write is never repeated without looking first. Errors
 // keep the kind that the target gave them; what had been written before the
 // error is found again by the next Sync.
-func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners) (Result, error) {
+//
+// Of a user who was deleted every customer is let go, as how says; nothing is
+// OnDeleteKeep.
+func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners, how lockstep.OnDelete) (Result, error) {
+	if p.Deleted() {
+		return part(ctx, t, p, link, owners, how)
+	}
 	var res Result
 	var last error
 	var doubtful Action // the write whose answer was lost
 	var f Facts
 	for tries := 0; tries < rounds; {
 		var err error
-		if f, err = look(ctx, t, p, link, owners); err != nil {
+		if f, err = look(ctx, t, p, link, owners, how); err != nil {
 			return res, err
 		}
 		d := Plan(f)
@@ -57,7 +64,7 @@ func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link locks
 		case last == nil && d.Action == Release: // another customer may carry the mark, or one is to get it
 			res.Released = append(res.Released, d.Now.ID)
 			if res.Wrote = append(res.Wrote, d.Action); len(res.Wrote) >= maxReleases {
-				return res, letGoAll(d)
+				return res, letTooManyGo()
 			}
 			continue
 		case last == nil && d.writes():
@@ -79,18 +86,14 @@ func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link locks
 	return giveUp(res, f, last)
 }
 
-// letGoAll ends a Sync that let go as many customers as one may. For a deleted
-// user that was all there is to do, and reconciling finds the rest.
-func letGoAll(d Decision) error {
-	if d.Status == lockstep.StatusReleased {
-		return nil
-	}
+// letTooManyGo ends a Sync that let go as many customers as one may.
+func letTooManyGo() error {
 	return &lockstep.TargetError{Kind: lockstep.ErrTransient, Err: fmt.Errorf("after %d releases a customer still carries the mark", maxReleases)}
 }
 
 // Decide reads what is and plans, and writes nothing: `sync --explain`.
-func Decide(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners) (Decision, error) {
-	f, err := look(ctx, t, p, link, owners)
+func Decide(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners, how lockstep.OnDelete) (Decision, error) {
+	f, err := look(ctx, t, p, link, owners, how)
 	if err != nil {
 		return Decision{}, err
 	}
@@ -98,18 +101,24 @@ func Decide(ctx context.Context, t lockstep.Target, p lockstep.Profile, link loc
 }
 
 // look gathers the facts that a decision may depend on.
-func look(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners) (Facts, error) {
-	f := Facts{UserID: p.ID, Deleted: p.Deleted(), Want: wanted(t.Fit, p, link), Choice: link.Choice}
+func look(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners, how lockstep.OnDelete) (Facts, error) {
+	f := Facts{UserID: p.ID, Deleted: p.Deleted(), Want: wanted(t.Fit, p, link), OnDelete: how, Choice: link.Choice}
 	if f.Want.Email == "" {
 		f.Unverified = lockstep.NormalEmail(p.Email)
 	}
 	q := lockstep.Query{UserID: p.ID, CustomerID: link.CustomerID, Email: f.Want.Email + f.Unverified}
+	if f.Deleted {
+		q.CustomerID, q.Email = pendingOf(link).link(link).CustomerID, ""
+	}
 	var err error
 	if f.Found, err = t.Resolve(ctx, q); err != nil {
 		return f, fmt.Errorf("resolve: %w", err)
 	}
 	if err := nameOwners(ctx, t.Name(), &f.Found, owners); err != nil {
 		return f, err
+	}
+	if f.Deleted {
+		return f, nameHeir(ctx, t.Name(), f, owners)
 	}
 	if f.Choice != nil && f.Choice.Customer != "" {
 		f.Chosen, err = lookForChosen(ctx, t, f, owners)
@@ -208,8 +217,25 @@ func nameOwners(ctx context.Context, target string, found *lockstep.Found, owner
 	return nil
 }
 
+// nameHeir finds the user who has a customer by now that was let go before.
+func nameHeir(ctx context.Context, target string, f Facts, owners Owners) error {
+	c := f.Found.ByLink
+	if c == nil || c.UserID != "" {
+		return nil
+	}
+	owner, err := owners(ctx, target, []string{c.ID})
+	if err != nil {
+		return fmt.Errorf("read links: %w", err)
+	}
+	if o := owner[c.ID]; o != f.UserID {
+		c.UserID = o
+	}
+	return nil
+}
+
 func (d Decision) writes() bool {
-	return d.Action == Create || d.Action == Adopt || d.Action == Update || d.Action == Release
+	_, lets := d.Action.policy()
+	return lets || d.Action == Create || d.Action == Adopt || d.Action == Update
 }
 
 func apply(ctx context.Context, t lockstep.Target, d Decision) (c lockstep.Customer, err error) {
@@ -221,7 +247,7 @@ func apply(ctx context.Context, t lockstep.Target, d Decision) (c lockstep.Custo
 	case Update:
 		c, err = t.Update(ctx, d.Now, d.Want)
 	case Release:
-		err = t.Release(ctx, d.Now)
+		_, err = t.Release(ctx, d.Now, lockstep.OnDeleteKeep)
 	default:
 		c = d.Now
 	}

@@ -37,6 +37,10 @@ type Config struct {
 	PollOnly  bool   // the pooler cannot LISTEN
 	Keep      Keep   // how long what happened is remembered
 
+	// OnDelete says by target what becomes of deleted users' customers; nothing is
+	// lockstep.OnDeleteKeep.
+	OnDelete map[string]lockstep.OnDelete
+
 	// Inspect looks at a target every InspectEvery (zero: five minutes), and mends
 	// what it can. It returns what is wrong but stops nothing, and the reason to
 	// pause the target, if there is one. Nil: nobody looks.
@@ -64,6 +68,7 @@ type Inbox struct {
 	reindex  reindexing
 	inspect  func(context.Context, lockstep.Target) ([]string, error)
 	retains  Keep
+	onDelete map[string]lockstep.OnDelete
 	linked   func(target string, lag time.Duration)
 	log      *slog.Logger
 	queue    chan *request
@@ -92,7 +97,7 @@ func newInbox(c Config) *Inbox {
 		store: postgres.NewStore(c.Pool), pool: c.Pool, front: cmp.Or(c.FrontPool, c.Pool), log: c.Log, inspect: c.Inspect,
 		targets: map[string]lockstep.Target{}, queue: make(chan *request), stopped: make(chan struct{}),
 		stopping: make(chan struct{}), maxDeletions: c.Reconcile.MaxDeletions,
-		retains: c.Keep, linked: c.Linked,
+		retains: c.Keep, onDelete: c.OnDelete, linked: c.Linked,
 	}
 	if in.linked == nil {
 		in.linked = func(string, time.Duration) {}
@@ -105,6 +110,12 @@ func newInbox(c Config) *Inbox {
 		in.instance.Store(&c.Instance)
 	}
 	return in
+}
+
+// policy is what becomes of a deleted user's customer in a target: what was said
+// for this user, or else for the target.
+func (in *Inbox) policy(target string, customers lockstep.OnDelete) lockstep.OnDelete {
+	return cmp.Or(customers, in.onDelete[target], lockstep.OnDeleteKeep)
 }
 
 func (in *Inbox) open(pool *pgxpool.Pool, config *river.Config) (err error) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/lockstephq/lockstep"
+	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/riverqueue/river"
 )
 
@@ -73,7 +74,7 @@ func (in *Inbox) follow(ctx context.Context, tx pgx.Tx, n lockstep.Notice, reque
 		return in.pauseTx(ctx, tx, n.Target, errShutOut)
 	}
 	if request != 0 {
-		return in.enqueuePrivacy(ctx, tx, request)
+		return in.enqueuePrivacy(ctx, tx, postgres.LostRequest{ID: request})
 	}
 	return nil
 }

@@ -80,11 +80,15 @@ func (in *Inbox) Explain(ctx context.Context, userID string) ([]Explanation, err
 	if err != nil {
 		return nil, err
 	}
+	erasure, err := in.store.Erasure(ctx, userID)
+	if err != nil && !errors.Is(err, postgres.ErrNotForgotten) {
+		return nil, err
+	}
 	out := make([]Explanation, len(in.names))
 	for i, name := range in.names {
 		out[i].Target = name
 		link := linkTo(links, name)
-		out[i].Decision, out[i].Err = engine.Decide(ctx, in.targets[name], profile, link, in.store.Owners)
+		out[i].Decision, out[i].Err = engine.Decide(ctx, in.targets[name], profile, link, in.store.Owners, in.policy(name, erasure.Customers))
 	}
 	return out, nil
 }

@@ -120,6 +120,9 @@ func (w *syncWorker) Work(ctx context.Context, job *river.Job[syncArgs]) error {
 
 // after says what becomes of a job whose round failed.
 func (w *syncWorker) after(ctx context.Context, job *river.Job[syncArgs], err error) error {
+	if errors.Is(err, postgres.ErrNoLink) { // forgotten meanwhile
+		return river.JobCancel(err)
+	}
 	failed, isRound := errors.AsType[*roundError](err)
 	if busy, ok := errors.AsType[*postgres.BusyError](err); ok {
 		return river.JobSnooze(busy.Until + 100*time.Millisecond)
@@ -188,7 +191,7 @@ func (in *Inbox) round(ctx context.Context, t lockstep.Target, k postgres.Key, d
 	if err != nil {
 		return false, err
 	}
-	res, err := syncSafely(ctx, t, claim, in.store.Owners)
+	res, err := syncSafely(ctx, t, claim, in.store.Owners, in.policy(k.Target, claim.Customers))
 	if err != nil {
 		return false, &roundError{claim, err}
 	}
@@ -213,20 +216,21 @@ func (in *Inbox) round(ctx context.Context, t lockstep.Target, k postgres.Key, d
 
 // syncSafely turns a target's panic into an error, so that it takes the same
 // way as any other failure. The value may quote anything, so it is not logged.
-func syncSafely(ctx context.Context, t lockstep.Target, c postgres.Claim, owners engine.Owners) (res engine.Result, err error) {
+func syncSafely(ctx context.Context, t lockstep.Target, c postgres.Claim, owners engine.Owners, how lockstep.OnDelete) (res engine.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("target %s panicked with a %T", c.Target, p)
 		}
 	}()
-	return engine.Sync(ctx, t, c.Profile, c.Link, owners)
+	return engine.Sync(ctx, t, c.Profile, c.Link, owners, how)
 }
 
 func outcome(c postgres.Claim, res engine.Result) postgres.Outcome {
 	d := res.Decision
 	o := postgres.Outcome{
 		CustomerID: res.Customer.ID, Email: res.Customer.Email, Refused: res.Refused, Status: d.Status, Reason: d.Reason,
-		BlockedBy: d.BlockedBy, HeldBy: d.HeldBy, Void: d.Void != "", Choices: res.Choices, Action: string(d.Action), Touched: d.Now.ID, Released: res.Released,
+		BlockedBy: d.BlockedBy, HeldBy: d.HeldBy, Void: d.Void != "", Choices: res.Choices, Action: string(d.Action), Touched: d.Now.ID,
+		Released: res.Released, LetGo: res.LetGo,
 	}
 	if d.Action == engine.Nothing {
 		o.Action = "found " + string(d.Status) // the history tells news only

@@ -98,10 +98,10 @@ func (w watched) Update(ctx context.Context, now, want lockstep.Customer) (c loc
 	return w.Target.Update(ctx, now, want)
 }
 
-func (w watched) Release(ctx context.Context, now lockstep.Customer) (err error) {
+func (w watched) Release(ctx context.Context, now lockstep.Customer, how lockstep.OnDelete) (done lockstep.OnDelete, err error) {
 	ctx, end := w.begin(ctx, "release")
 	defer func() { end(err) }()
-	return w.Target.Release(ctx, now)
+	return w.Target.Release(ctx, now, how)
 }
 
 type watchedLister struct {

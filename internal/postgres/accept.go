@@ -43,7 +43,7 @@ func newIncoming(ord int, d lockstep.Delivery) incoming {
 		Ord: ord, Source: d.Source, ID: d.ID, Kind: d.Kind,
 		UserID: u.ID, Deleted: u.Deleted, Username: u.ProfileName(), AvatarURL: u.AvatarURL,
 		Email: u.Email, EmailVerified: u.EmailVerified, FirstName: u.FirstName, LastName: u.LastName,
-		Phone: u.Phone, PhoneVerified: u.PhoneVerified, Banned: u.Banned || u.Deprovisioned,
+		Phone: u.Phone, PhoneVerified: u.PhoneVerified, Banned: u.Barred(),
 	}
 	if !u.Deleted {
 		in.CreatedAt, in.UpdatedAt = &u.CreatedAt, &u.UpdatedAt

@@ -156,6 +156,10 @@ func (s *Store) Known(ctx context.Context, target string, ids []string) (map[str
 // shopOf is the shop of a target's name.
 func shopOf(target string) string { return strings.TrimPrefix(target, "shopify:") }
 
+// stillForgotten is false of a customer of a forgotten user whom somebody else has
+// by now: a guest that was kept, say, and whose owner signed up again.
+const stillForgotten = `(r.delivery_id <> 'forget' or not exists (select from lockstep.customer_links l where l.target = r.target and l.customer_id = r.customer_id))`
+
 // MayCapture holds off the erasure of a target's customers until tx ends, and
 // tells what of the customers must not be kept: all of them if the target was
 // disconnected, else those who are to be forgotten.
@@ -164,8 +168,8 @@ func (s *Store) MayCapture(ctx context.Context, tx pgx.Tx, c Changed) (forgotten
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return nil, false, fmt.Errorf("read target: %w", err)
 	}
-	rows, err := tx.Query(ctx, `select distinct customer_id from lockstep.privacy_requests
-		where target = $1 and kind = 'erase customer' and customer_id = any($2::text[])`, c.Target, c.IDs)
+	rows, err := tx.Query(ctx, `select distinct r.customer_id from lockstep.privacy_requests r
+		where r.target = $1 and r.kind = 'erase customer' and r.customer_id = any($2::text[]) and `+stillForgotten, c.Target, c.IDs)
 	if err != nil {
 		return nil, false, fmt.Errorf("read who is to be forgotten: %w", err)
 	}

@@ -78,8 +78,13 @@ type Claim struct {
 	Key
 	Link    lockstep.Link
 	Profile lockstep.Profile
-	seen    int64 // desired, before the profile was read
-	lease   int64
+
+	// Customers is the policy that `forget USER` gave for the user's customers;
+	// empty: the target's own.
+	Customers lockstep.OnDelete
+
+	seen  int64 // desired, before the profile was read
+	lease int64
 
 	queued  bool          // a change was waiting
 	waited  time.Duration // since it was accepted until it was claimed, by the database's clock
@@ -112,11 +117,12 @@ func (s *Store) Claim(ctx context.Context, k Key, lease time.Duration) (Claim, e
 	batch.Queue(`
 		update lockstep.customer_links set lease = lease + 1, lease_until = now() + $3::interval
 		 where clerk_user_id = $1 and target = $2 and (lease_until is null or lease_until < now())
-		returning lease, desired, queued_at is not null, greatest(coalesce(now() - queued_at, interval '0'), interval '0'), `+linkColumns,
+		returning lease, desired, queued_at is not null, greatest(coalesce(now() - queued_at, interval '0'), interval '0'),
+		  coalesce((select r.customers from lockstep.privacy_requests r where r.clerk_user_id = $1 and r.kind = 'erase user'), ''), `+linkColumns,
 		k.UserID, k.Target, lease)
 	batch.Queue(`select `+profileColumns+` from public.profiles where id = $1`, k.UserID)
 	results := s.pool.SendBatch(ctx, &batch)
-	claimErr := results.QueryRow().Scan(append([]any{&c.lease, &c.seen, &c.queued, &c.waited}, scanLink(&c.Link)...)...)
+	claimErr := results.QueryRow().Scan(append([]any{&c.lease, &c.seen, &c.queued, &c.waited, &c.Customers}, scanLink(&c.Link)...)...)
 	c.claimed = time.Now()
 	profileErr := results.QueryRow().Scan(scanProfile(&c.Profile)...)
 	if err := results.Close(); err != nil && !errors.Is(err, pgx.ErrNoRows) {
@@ -161,8 +167,9 @@ type Outcome struct {
 	Choices    []lockstep.Choice // what a person may choose
 	Action     string            // the last action, for the history
 	Touched    string            // the customer it was about, if any
-	Released   []string          // customers that were released
+	Released   []string          // customers that were let go
 	Wrote      []string          // the acknowledged writes, in order
+	LetGo      []string          // customers that stay as they are, of a user who was deleted
 }
 
 // ErrLost says that the lease ended before the work did: somebody else has the
@@ -182,7 +189,7 @@ func (s *Store) Finish(ctx context.Context, tx pgx.Tx, c Claim, o Outcome) (more
 		}
 	}
 	err = tx.QueryRow(ctx, finishSQL, c.UserID, c.Target, c.lease, c.seen, o.CustomerID, o.Email, o.Status, o.Reason,
-		o.BlockedBy, o.Refused, o.HeldBy, heldWindow, asJSON(o.Choices), o.Void).Scan(&more)
+		o.BlockedBy, o.Refused, o.HeldBy, heldWindow, asJSON(o.Choices), o.Void, o.LetGo).Scan(&more)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil, ErrLost
 	}
@@ -215,6 +222,7 @@ const finishSQL = `
 	  applied = $4, queued_at = case when l.desired > $4 or exists (select from freed) then coalesce(l.queued_at, now()) end, lease_until = null,
 	  customer_id = nullif($5, ''), email = nullif($6, ''), status = $7, reason = $8, blocked_by = nullif($9, ''), refused_phone = nullif($10, ''),
 	  held_by = nullif($11, ''), choices = nullif($13, '')::jsonb, choice = case when $14 and (l.choice ->> 'version')::bigint <= $4 then null else l.choice end,
+	  let_go = coalesce($15::text[], '{}'),
 	  first_seen_at = case when $5 <> '' then coalesce(l.first_seen_at, now()) else l.first_seen_at end,
 	  last_seen_at = case when $5 <> '' then now() else l.last_seen_at end, updated_at = now()
 	 where l.clerk_user_id = $1 and l.target = $2 and l.lease = $3
@@ -239,14 +247,18 @@ func (s *Store) remember(ctx context.Context, tx pgx.Tx, c Claim, o Outcome) err
 	if len(actions) == 0 {
 		actions = []string{o.Action}
 	}
+	letGo := ""
+	if o.Status == lockstep.StatusReleased {
+		letGo = o.Touched // the link may have named it no more
+	}
 	_, err := tx.Exec(ctx, `
 		with profile as (
 		  update public.profiles set medusa_customer_id = nullif($3, '')
 		   where id = $1 and $2 = 'medusa' and medusa_customer_id is distinct from nullif($3, '')
 		)
 		insert into lockstep.history (clerk_user_id, target, customer_id, action, reason)
-		select $1, $2, coalesce(nullif($3, ''), nullif($4, '')), a, $5 from unnest($6::text[]) with ordinality u(a, n) order by n`,
-		c.UserID, c.Target, o.CustomerID, c.Link.CustomerID, o.Reason, actions)
+		select $1, $2, coalesce(nullif($3, ''), nullif($4, ''), nullif($7, '')), a, $5 from unnest($6::text[]) with ordinality u(a, n) order by n`,
+		c.UserID, c.Target, o.CustomerID, c.Link.CustomerID, o.Reason, actions, letGo)
 	if err != nil {
 		return fmt.Errorf("remember: %w", err)
 	}

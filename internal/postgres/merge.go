@@ -73,7 +73,7 @@ func (s *Store) stage(ctx context.Context, tx pgx.Tx, users []lockstep.User, sql
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{"incoming_users"}, columns, pgx.CopyFromSlice(len(users), func(i int) ([]any, error) {
 		u := users[i]
 		return []any{u.ID, u.ProfileName(), u.AvatarURL, u.Email, u.EmailVerified, u.FirstName, u.LastName,
-			u.Phone, u.PhoneVerified, u.Banned || u.Deprovisioned, u.CreatedAt, u.UpdatedAt}, nil
+			u.Phone, u.PhoneVerified, u.Barred(), u.CreatedAt, u.UpdatedAt}, nil
 	}))
 	if err != nil {
 		return nil, fmt.Errorf("copy users: %w", err)

@@ -25,8 +25,8 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-//go:embed medusa.sql
-var medusaSQL string
+//go:embed medusa/*.sql
+var medusaFiles embed.FS
 
 // migrateLock keeps two migrations of one database from running at once.
 const migrateLock = 0x6c6f636b73746570 // "lockstep", as in adopt/adopted.sql
@@ -239,13 +239,15 @@ func (m *Migrator) functions(ctx context.Context, s session) error {
 }
 
 func functionsSQL(medusaSchema string) (string, error) {
-	t, err := template.New("medusa.sql").Option("missingkey=error").Parse(medusaSQL)
+	t, err := template.New("medusa").Option("missingkey=error").ParseFS(medusaFiles, "medusa/*.sql")
 	if err != nil {
 		return "", err
 	}
 	var sql strings.Builder
-	if err := t.Execute(&sql, map[string]string{"Medusa": pgx.Identifier{medusaSchema}.Sanitize()}); err != nil {
-		return "", err
+	for _, part := range []string{"1_parts.sql", "2_customers.sql", "3_setup.sql"} {
+		if err := t.ExecuteTemplate(&sql, part, map[string]string{"Medusa": pgx.Identifier{medusaSchema}.Sanitize()}); err != nil {
+			return "", err
+		}
 	}
 	return sql.String() + closeSchema + fixPaths, nil
 }

@@ -31,9 +31,9 @@ const privacyColumns = `id, target, kind, coalesce(customer_id, ''), coalesce(re
 // ErrNoRequest is a number that no privacy request has.
 var ErrNoRequest = errors.New("there is no such privacy request")
 
-// PrivacyRequest reads one; ErrNoRequest if there is none.
+// PrivacyRequest reads one of a store; ErrNoRequest if there is none.
 func (s *Store) PrivacyRequest(ctx context.Context, id int64) (PrivacyRequest, error) {
-	rows, err := s.pool.Query(ctx, `select `+privacyColumns+` from lockstep.privacy_requests where id = $1`, id)
+	rows, err := s.pool.Query(ctx, `select `+privacyColumns+` from lockstep.privacy_requests where id = $1 and kind <> 'erase user'`, id)
 	if err != nil {
 		return PrivacyRequest{}, fmt.Errorf("read privacy request: %w", Redact(err))
 	}
@@ -47,10 +47,12 @@ func (s *Store) PrivacyRequest(ctx context.Context, id int64) (PrivacyRequest, e
 	return r, nil
 }
 
-// PrivacyRequests lists all, the newest first, without their reports.
-func (s *Store) PrivacyRequests(ctx context.Context) ([]PrivacyRequest, error) {
+// PrivacyRequests lists at most limit requests of stores with a lower number than
+// before, the newest first, without their reports; zero begins at the newest.
+func (s *Store) PrivacyRequests(ctx context.Context, before int64, limit int) ([]PrivacyRequest, error) {
 	rows, err := s.pool.Query(ctx, `select id, target, kind, coalesce(customer_id, ''), coalesce(reference, ''), requested_at, received_at, due_at,
-		done_at, outcome, null::jsonb from lockstep.privacy_requests order by id desc`)
+		done_at, outcome, null::jsonb from lockstep.privacy_requests
+		where kind <> 'erase user' and ($1 = 0 or id < $1) order by id desc limit $2`, before, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read privacy requests: %w", Redact(err))
 	}
@@ -149,10 +151,16 @@ func (s *Store) PrivacyDone(ctx context.Context, tx pgx.Tx, id int64, erased Era
 	return nil
 }
 
+// LostRequest is a privacy request that waits for a job.
+type LostRequest struct {
+	ID     int64
+	UserID string // of `forget USER`
+}
+
 // LostRequests are privacy requests that are not done while no job is there to.
-func (s *Store) LostRequests(ctx context.Context, tx pgx.Tx) ([]int64, error) {
+func (s *Store) LostRequests(ctx context.Context, tx pgx.Tx) ([]LostRequest, error) {
 	rows, err := tx.Query(ctx, `
-		select r.id from lockstep.privacy_requests r where r.done_at is null and r.received_at < now() - interval '5 seconds'
+		select r.id, coalesce(r.clerk_user_id, '') from lockstep.privacy_requests r where r.done_at is null and r.received_at < now() - interval '5 seconds'
 		   and not exists (select 1 from lockstep.river_job j
 		        where j.kind = 'privacy' and j.state in ('available', 'pending', 'retryable', 'scheduled', 'running')
 		          and j.args @> jsonb_build_object('request', r.id))
@@ -160,9 +168,9 @@ func (s *Store) LostRequests(ctx context.Context, tx pgx.Tx) ([]int64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find lost requests: %w", err)
 	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	lost, err := pgx.CollectRows(rows, pgx.RowToStructByPos[LostRequest])
 	if err != nil {
 		return nil, fmt.Errorf("find lost requests: %w", err)
 	}
-	return ids, nil
+	return lost, nil
 }

@@ -25,11 +25,11 @@ func scanProfile(p *lockstep.Profile) []any {
 }
 
 const linkColumns = `clerk_user_id, target, coalesce(customer_id, ''), coalesce(email, ''), coalesce(refused_phone, ''), status, reason,
-	coalesce(blocked_by, ''), applied < desired, updated_at, first_seen_at, last_seen_at, choice`
+	coalesce(blocked_by, ''), applied < desired, updated_at, first_seen_at, last_seen_at, choice, let_go`
 
 func scanLink(l *lockstep.Link) []any {
 	return []any{&l.UserID, &l.Target, &l.CustomerID, &l.Email, &l.RefusedPhone, &l.Status, &l.Reason,
-		&l.BlockedBy, &l.Pending, &l.Since, orZero(&l.FirstSeen), orZero(&l.LastSeen), &l.Choice}
+		&l.BlockedBy, &l.Pending, &l.Since, orZero(&l.FirstSeen), orZero(&l.LastSeen), &l.Choice, &l.LetGo}
 }
 
 // nullTime scans NULL as the zero time.

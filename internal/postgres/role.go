@@ -45,8 +45,10 @@ func relationGrants(relation string) string {
 	switch relation {
 	case "targets", "buckets", "privacy_requests":
 		return "select, insert, update"
-	case "deliveries", "history":
-		return "select, insert, delete" // each goes when its time is over
+	case "history":
+		return "select, insert, delete" // it goes when its time is over
+	case "deliveries":
+		return "select, insert, update (clerk_user_id), delete" // so does it; and who is forgotten is named no more
 	case "customer_links", "checkpoints", "shopify_customers", "shopify_changes",
 		"reconcile_runs", "reconcile_steps", "reconcile_findings", "reconcile_seen":
 		return "select, insert, update, delete"
@@ -68,7 +70,7 @@ const profileGrants = `id, username, avatar_url, email, email_verified, first_na
 // these, as their owner.
 func functionGrants(name string) bool {
 	return strings.HasPrefix(name, "river_") || slices.Contains([]string{
-		"medusa_check", "medusa_check_accounts", "medusa_resolve", "medusa_list", "medusa_create", "medusa_adopt", "medusa_update", "medusa_release",
+		"medusa_check", "medusa_check_accounts", "medusa_check_delete", "medusa_resolve", "medusa_list", "medusa_create", "medusa_adopt", "medusa_update", "medusa_release",
 	}, name)
 }
 
@@ -99,7 +101,7 @@ func (m *Migrator) access(ctx context.Context, s session) error {
 }
 
 // fixPaths has every function of ours look names up in pg_catalog first, and in
-// the caller's temporary schema last. An empty search_path, as medusa.sql and
+// the caller's temporary schema last. An empty search_path, as folder medusa and
 // Supabase's lint 0011 have it, leaves that schema first for types: whoever may
 // call the function and make a temporary domain "text" has its check run with the
 // owner's rights (postgresql.org, "Writing SECURITY DEFINER Functions Safely").

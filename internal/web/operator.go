@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,6 +32,9 @@ type Operator struct {
 	Timeline  func(ctx context.Context, userID string) (any, error)
 	Sync      func(ctx context.Context, userID string) (any, error)
 	Retry     func(ctx context.Context, target string, users []string) (any, error)
+
+	Forget   func(ctx context.Context, userID, customers string) (any, error) // empty: as each target's policy says
+	Erasures func(ctx context.Context, before int64) (any, error)             // zero: from the newest
 }
 
 // What an Operator's function may object to. The text of either is answered;
@@ -70,6 +74,8 @@ func (o *Operator) routes() []operatorRoute {
 		{http.MethodGet, "/v1/operator/users/{id}", ofUser(o.User)},
 		{http.MethodGet, "/v1/operator/users/{id}/timeline", ofUser(o.Timeline)},
 		{http.MethodPost, "/v1/operator/users/{id}/sync", ofUser(o.Sync)},
+		{http.MethodPost, "/v1/operator/users/{id}/forget", o.forget},
+		{http.MethodGet, "/v1/operator/erasures", o.erasures},
 		{http.MethodPost, "/v1/operator/retry", o.retry},
 	}
 }
@@ -175,4 +181,34 @@ func decode(r *http.Request, into any) error {
 	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxOperatorBody)) // cut short, it would ask for more
 	d.DisallowUnknownFields()
 	return d.Decode(into)
+}
+
+// decodes reads a request's body, which may be none at all.
+func decodes(r *http.Request, into any) bool {
+	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxOperatorBody)) // cut short, it would ask for more
+	d.DisallowUnknownFields()
+	err := d.Decode(into)
+	return err == nil || errors.Is(err, io.EOF)
+}
+
+// forget reads {"customers": …}, which may be left out.
+func (o *Operator) forget(ctx context.Context, r *http.Request) (any, error) {
+	var ask struct {
+		Customers string `json:"customers"`
+	}
+	if !decodes(r, &ask) {
+		return nil, &RefusedError{ErrBadRequest, `Send {"customers": "anonymise"}, or "keep" or "delete"; leave it out for each target's own policy`}
+	}
+	return o.Forget(ctx, r.PathValue("id"), ask.Customers)
+}
+
+func (o *Operator) erasures(ctx context.Context, r *http.Request) (any, error) {
+	before, err := int64(0), error(nil)
+	if text := r.URL.Query().Get("before"); text != "" {
+		before, err = strconv.ParseInt(text, 10, 64)
+	}
+	if err != nil || before < 0 {
+		return nil, &RefusedError{ErrBadRequest, "before must be the number of an erasure: leave it out for the newest"}
+	}
+	return o.Erasures(ctx, before)
 }

@@ -37,6 +37,10 @@ func newOperator(t *testing.T, fail error) *front {
 				return fmt.Sprintf("choose %s %s %s %s", user, target, choice, customer), fail
 			},
 			User: of("user"), Timeline: of("timeline"), Sync: of("sync"),
+			Forget: func(_ context.Context, id, customers string) (any, error) {
+				return "forget " + id + " " + customers, fail
+			},
+			Erasures: func(_ context.Context, before int64) (any, error) { return fmt.Sprint("erasures ", before), fail },
 			Retry: func(_ context.Context, target string, users []string) (any, error) {
 				return fmt.Sprintf("retry %s %v", target, users), fail
 			},
@@ -72,6 +76,10 @@ func TestOperatorRoutes(t *testing.T) {
 		{"POST", "users/user_a/sync", "", "sync user_a"},
 		{"POST", "conflicts/resolve", `{"user":"user_a","target":"medusa","choice":"use","customer_id":"cus_1"}`, "choose user_a medusa use cus_1"},
 		{"POST", "conflicts/resolve", `{"user":"user_a","target":"medusa","choice":"keep"}`, "choose user_a medusa keep "},
+		{"POST", "users/user_a/forget", "", "forget user_a "},
+		{"POST", "users/user_a/forget", `{"customers":"delete"}`, "forget user_a delete"},
+		{"GET", "erasures", "", "erasures 0"},
+		{"GET", "erasures?before=7", "", "erasures 7"},
 		{"POST", "retry", "", "retry  []"},
 		{"POST", "retry", `{"users":null}`, "retry  []"},
 		{"POST", "retry", `{"target":"medusa","users":["user_a","user_b"]}`, "retry medusa [user_a user_b]"},
