@@ -14,6 +14,10 @@ const (
 	OnDeleteDelete    OnDelete = "delete"    // the customer goes
 )
 
+// Unmark is no policy: the user lives, and the customer is not the user's any
+// more. The mark comes off, and nothing says that a user was deleted.
+const Unmark OnDelete = "unmark"
+
 // ParseOnDelete reads a policy; nothing is OnDeleteKeep.
 func ParseOnDelete(s string) (OnDelete, error) {
 	switch how := OnDelete(s); how {

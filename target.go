@@ -53,7 +53,7 @@ type Target interface {
 	// Release lets go of the customer of a user who was deleted, as far as how
 	// says, and returns how far it went: less far where the store does not allow
 	// more, such as Shopify to delete whoever ever had orders. A customer that is
-	// to be a living user's no more is let go by OnDeleteKeep. It may be repeated.
+	// to be a living user's no more is let go by Unmark. It may be repeated.
 	//
 	// A customer that is gone, or does not carry now.UserID, is left alone and is
 	// no error. Nor is an account anonymised or deleted that somebody else signs in

@@ -29,7 +29,7 @@ func (a *API) Release(ctx context.Context, now lockstep.Customer, how lockstep.O
 	switch {
 	case err != nil || seen == nil || seen.UserID != now.UserID || seen.Account && now.UserID == "":
 		return "", err
-	case seen.Account:
+	case seen.Account && how != lockstep.Unmark:
 		how = lockstep.OnDeleteKeep
 	case how == lockstep.OnDeleteDelete:
 		return a.deleteCustomer(ctx, op, now.ID)
@@ -44,7 +44,11 @@ func (a *API) letGo(ctx context.Context, op operation, id string, how lockstep.O
 	if how == lockstep.OnDeleteAnonymise {
 		set = blank(id)
 	}
-	set["metadata"] = map[string]any{markKey: "", deletedKey: true} // an empty text takes a key away
+	metadata := map[string]any{markKey: ""} // an empty text takes a key away
+	if how != lockstep.Unmark {
+		metadata[deletedKey] = true
+	}
+	set["metadata"] = metadata
 	r, err := a.client.write(ctx, op, id, set)
 	if lockstep.KindOf(err) == lockstep.ErrGone {
 		return nil

@@ -93,18 +93,26 @@ func TestFarewellPrivilege(t *testing.T) {
 	}
 }
 
-// TestReleasedIsTold: the metadata says that the user was deleted, until somebody
-// else has the customer; what is no object stays as it is.
+// TestReleasedIsTold: the metadata says that the user was deleted, if that is so,
+// until somebody else has the customer.
 func TestReleasedIsTold(t *testing.T) {
 	t.Parallel()
 	s, links, p := openDefault(t), ledger{}, adaProfile()
 	db := medusa.NewDatabase(s.owner)
-	id := links.sync(t, db, p, engine.Create).Customer.ID
-	if _, err := db.Release(t.Context(), lockstep.Customer{ID: id, UserID: p.ID}, lockstep.OnDeleteKeep); err != nil {
-		t.Fatal(err)
-	}
-	if text := one[string](t, s.super, `select metadata::text from medusa.customer`); text != `{"clerk_user_deleted": true}` {
-		t.Errorf("released: %s", text)
+	now := links.sync(t, db, p, engine.Create).Customer
+	for _, tt := range []struct {
+		how  lockstep.OnDelete
+		want string
+	}{{lockstep.Unmark, `{}`}, {lockstep.OnDeleteKeep, `{"clerk_user_deleted": true}`}} {
+		if _, err := db.Update(t.Context(), now, now); err != nil { // which marks it
+			t.Fatal(err)
+		}
+		if done, err := db.Release(t.Context(), now, tt.how); done != tt.how || err != nil {
+			t.Fatalf("%s: %s, %v", tt.how, done, err)
+		}
+		if text := one[string](t, s.super, `select metadata::text from medusa.customer`); text != tt.want {
+			t.Errorf("%s: %s", tt.how, text)
+		}
 	}
 	heir := p
 	heir.ID = "user_heir"
@@ -146,6 +154,25 @@ func TestAPIFarewell(t *testing.T) {
 		}
 		if n := len(w.Customers()); n != 0 {
 			t.Errorf("%s: %d customers live", name, n)
+		}
+	}
+}
+
+// TestAPIReleasedIsTold: as TestReleasedIsTold, over the API.
+func TestAPIReleasedIsTold(t *testing.T) {
+	t.Parallel()
+	for how, told := range map[lockstep.OnDelete]bool{lockstep.Unmark: false, lockstep.OnDeleteKeep: true} {
+		w := openAPI(t)
+		target := w.target(t, byKey(w.Medusa))
+		c, err := target.Create(t.Context(), ada())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done, err := target.Release(t.Context(), c, how); done != how || err != nil {
+			t.Fatalf("%s: %s, %v", how, done, err)
+		}
+		if _, says := w.Customers()[0].Metadata["clerk_user_deleted"]; says != told {
+			t.Errorf("%s: says that the user was deleted: %v", how, says)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func (t *Target) Release(ctx context.Context, now lockstep.Customer, how lockste
 	switch others := c.account(now.UserID); {
 	case now.UserID == "" && c.password():
 		return "", nil
-	case now.UserID != "" && others:
+	case now.UserID != "" && others && how != lockstep.Unmark:
 		how = lockstep.OnDeleteKeep
 	}
 	if how == lockstep.OnDeleteDelete {
@@ -50,7 +50,7 @@ func (t *Target) Release(ctx context.Context, now lockstep.Customer, how lockste
 			return how, gone(err)
 		}
 	}
-	return how, gone(t.unmark(ctx, c.snapshot))
+	return how, gone(t.unmark(ctx, c.snapshot, how))
 }
 
 func (t *Target) departing(ctx context.Context, id string) (*departing, error) {
@@ -105,8 +105,8 @@ func (t *Target) anonymise(ctx context.Context, s snapshot) error {
 }
 
 // unmark takes the mark off, if there is one, after the tags told so.
-func (t *Target) unmark(ctx context.Context, s snapshot) error {
-	if err := t.tagReleased(ctx, s); err != nil || s.Mark == nil {
+func (t *Target) unmark(ctx context.Context, s snapshot, how lockstep.OnDelete) error {
+	if err := t.tagReleased(ctx, s, how); err != nil || s.Mark == nil {
 		return err
 	}
 	op := t.ops["unmark"]

@@ -43,10 +43,12 @@ func (t *Target) tidy(ctx context.Context, s snapshot) error {
 	return t.tag(ctx, "tags_remove", s.ID, pick(s, []string{t.released}, true))
 }
 
-// tagReleased is the reverse of tagLinked, for a user who was deleted.
-func (t *Target) tagReleased(ctx context.Context, s snapshot) error {
-	if err := t.tag(ctx, "tags_add", s.ID, pick(s, []string{t.released}, false)); err != nil {
-		return err
+// tagReleased is the reverse of tagLinked, and says of a user who was deleted so.
+func (t *Target) tagReleased(ctx context.Context, s snapshot, how lockstep.OnDelete) error {
+	if how != lockstep.Unmark {
+		if err := t.tag(ctx, "tags_add", s.ID, pick(s, []string{t.released}, false)); err != nil {
+			return err
+		}
 	}
 	return t.tag(ctx, "tags_remove", s.ID, pick(s, t.tags, true))
 }

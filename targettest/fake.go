@@ -164,7 +164,7 @@ func (f *Fake) Release(ctx context.Context, now lockstep.Customer, how lockstep.
 		switch {
 		case !live || r.UserID != now.UserID || mayBeOthers && now.UserID == "":
 			return nil
-		case mayBeOthers:
+		case mayBeOthers && how != lockstep.Unmark:
 			how = lockstep.OnDeleteKeep
 		case how == lockstep.OnDeleteDelete && f.orders[now.ID]:
 			how = lockstep.OnDeleteAnonymise

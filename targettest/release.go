@@ -28,16 +28,21 @@ func policies() []lockstep.OnDelete {
 }
 
 func releaseMark(e *exam) {
-	guest := e.put(e.shopper(1))
-	now := e.adopt(guest.Customer, person(1))
-	e.release(now, lockstep.OnDeleteKeep, lockstep.OnDeleteKeep)
-	want := person(1)
+	e.releaseMark(1, lockstep.Unmark)
+	e.releaseMark(2, lockstep.OnDeleteKeep)
+}
+
+func (e *exam) releaseMark(n int, how lockstep.OnDelete) {
+	guest := e.put(e.shopper(n))
+	now := e.adopt(guest.Customer, person(n))
+	e.release(now, how, how)
+	want := person(n)
 	want.UserID = ""
 	e.holds(guest.ID, want, guest.Foreign)
 	e.equal("found by the mark", e.resolve(lockstep.Query{UserID: now.UserID}), lockstep.Found{})
 
 	before := e.get(guest.ID)
-	for _, how := range policies() { // the mark that it does not carry any more
+	for _, how := range append(policies(), lockstep.Unmark) { // the mark that it does not carry any more
 		e.release(now, how, "")
 	}
 	e.untouched(before)

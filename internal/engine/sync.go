@@ -247,7 +247,7 @@ func apply(ctx context.Context, t lockstep.Target, d Decision) (c lockstep.Custo
 	case Update:
 		c, err = t.Update(ctx, d.Now, d.Want)
 	case Release:
-		_, err = t.Release(ctx, d.Now, lockstep.OnDeleteKeep)
+		_, err = t.Release(ctx, d.Now, lockstep.Unmark)
 	default:
 		c = d.Now
 	}

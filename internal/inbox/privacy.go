@@ -128,7 +128,7 @@ func (in *Inbox) releaseForgotten(ctx context.Context, r postgres.PrivacyRequest
 	case claim.Link.CustomerID != r.CustomerID:
 		return 0, in.store.Unclaim(ctx, claim, claim.Link.Reason)
 	}
-	done, err := target.Release(ctx, lockstep.Customer{ID: r.CustomerID, UserID: link.UserID}, lockstep.OnDeleteKeep)
+	done, err := target.Release(ctx, lockstep.Customer{ID: r.CustomerID, UserID: link.UserID}, lockstep.Unmark)
 	switch {
 	case err == nil && done != "":
 		return 1, nil

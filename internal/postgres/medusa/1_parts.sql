@@ -44,7 +44,7 @@ begin
       ('lockstep', 'medusa_sign_in', 'p_user text, p_customer text', 'void'),
       ('lockstep', 'medusa_sign_out', 'p_user text, p_customer text', 'boolean'),
       ('lockstep', 'medusa_marked', 'p_metadata jsonb, p_user text', 'jsonb'),
-      ('lockstep', 'medusa_unmarked', 'p_metadata jsonb, p_marked boolean', 'jsonb'),
+      ('lockstep', 'medusa_unmarked', 'p_metadata jsonb, p_marked boolean, p_deleted boolean', 'jsonb'),
       ('lockstep', 'medusa_alone', 'p_user text, p_customer text', 'boolean'),
       ('lockstep', 'medusa_write', 'p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text, p_accounts boolean', 'void'),
       ('lockstep', 'medusa_resolve', 'p_user text, p_customer text, p_email text, p_accounts boolean',
@@ -278,9 +278,9 @@ begin
 end
 $lockstep$;
 
--- medusa_unmarked returns the metadata with the word that the user was deleted
--- and, if the mark in it was the user's, without that.
-create or replace function lockstep.medusa_unmarked(p_metadata jsonb, p_marked boolean) returns jsonb
+-- medusa_unmarked returns the metadata without the mark in it, if that was the
+-- user's, and with the word that the user was deleted, if that is so.
+create or replace function lockstep.medusa_unmarked(p_metadata jsonb, p_marked boolean, p_deleted boolean) returns jsonb
 language plpgsql immutable security definer set search_path = ''
 as $lockstep$
 begin
@@ -288,6 +288,9 @@ begin
     return p_metadata; -- not Medusa's, nor ours
   elsif p_marked then
     p_metadata := p_metadata - 'clerk_user_id';
+  end if;
+  if not p_deleted then
+    return p_metadata;
   end if;
   return coalesce(nullif(p_metadata, 'null'), '{}') || '{"clerk_user_deleted": true}';
 end

@@ -137,7 +137,8 @@ end
 $lockstep$;
 
 -- medusa_release lets go of the live customer of a user who was deleted, and
--- returns how: 'keep' takes the mark off and, with accounts, the sign-in;
+-- returns how: 'keep' takes the mark off and, with accounts, the sign-in; 'unmark'
+-- does the same for a living user, and does not say that one was deleted;
 -- 'anonymise' also what Lockstep writes of a person, with an address in place of
 -- the e-mail that leads nowhere; 'delete' then deletes softly, as Medusa does. An
 -- account that somebody else signs in to, or may, is only let go. Where it can be,
@@ -154,7 +155,7 @@ declare
   v_owner text;
   v_how text := p_how;
 begin
-  if p_how not in ('keep', 'anonymise', 'delete') or p_how is null then
+  if p_how not in ('unmark', 'keep', 'anonymise', 'delete') or p_how is null then
     raise exception 'no such policy' using errcode = 'invalid_parameter_value';
   end if;
   perform lockstep.medusa_begin(coalesce(nullif(p_user, ''), p_customer));
@@ -176,9 +177,9 @@ begin
     if v_owner is null then
       return null;
     end if;
-    v_how := 'keep';
+    v_how := case p_how when 'unmark' then p_how else 'keep' end;
   end if;
-  if v_how <> 'keep' then
+  if v_how in ('anonymise', 'delete') then
     update {{.Medusa}}.customer c
     set email = lower(c.id) || '@deleted.invalid', first_name = null, last_name = null, phone = null
     where c.id = v.id;
@@ -188,7 +189,7 @@ begin
   end if;
   update {{.Medusa}}.customer c
   set has_account = v.has_account, updated_at = now(), deleted_at = case when v_how = 'delete' then now() end,
-    metadata = lockstep.medusa_unmarked(c.metadata, v.mark = v_owner)
+    metadata = lockstep.medusa_unmarked(c.metadata, v.mark = v_owner, v_how <> 'unmark')
   where c.id = v.id;
   if v_how = 'delete' then
     update {{.Medusa}}.customer_address a set deleted_at = now(), updated_at = now()
