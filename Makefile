@@ -23,7 +23,8 @@ test-medusa: postgres ## test against a real Medusa (needs Node 20.19 or later, 
 	set -o pipefail; $(GO) run ./internal/realmedusa \
 		$(GO) test -v -count=1 -timeout 20m -p 1 -run OnRealMedusa ./medusa ./internal/emulator | grep -vE '^ *=== (RUN|PAUSE|CONT)'
 
-soak: postgres ## reconcile 5,000 users who were harmed in every way (LOCKSTEP_SOAK_USERS=N)
+soak: postgres ## 5,000 users harmed in every way (LOCKSTEP_SOAK_USERS=N), 3,000 interleavings (LOCKSTEP_SOAK_STORIES=N)
+	$(GO) test $(RACE) -timeout 120m -count 1 -run '^TestWhoIsWho$$' ./internal/inbox -rapid.checks $${LOCKSTEP_SOAK_STORIES:-3000} -rapid.steps 60
 	LOCKSTEP_SOAK_USERS=$${LOCKSTEP_SOAK_USERS:-5000} $(GO) test $(RACE) -timeout 60m -count 1 -v -run '^TestReconcile$$' ./app
 
 bench: postgres ## measure, in ratios: accepting webhooks, time to the customer
