@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/internal/emulator"
 )
@@ -40,6 +38,7 @@ type store struct {
 	title string
 	scene *scene
 	lose  func() // the answer to a write to come; nil if the scene does that
+	sure  bool   // no answer may be lost
 	wrong string // what a write must not have done
 
 	names   map[string]string   // of customers, for the story
@@ -281,44 +280,3 @@ func (h *shopHands) setRest(id string, n int) error {
 }
 
 func (h *shopHands) remove(id string) error { return h.DeleteCustomer(id) }
-
-// medusaHands work on Medusa's own table.
-type medusaHands struct {
-	db  *pgxpool.Pool
-	ctx context.Context
-}
-
-func (h *medusaHands) look() ([]held, error) {
-	rows, err := h.db.Query(h.ctx, `select id, coalesce(email, ''), coalesce(first_name, ''), coalesce(metadata ->> 'clerk_user_id', ''), has_account, true,
-		concat_ws('|', last_name, phone, company_name, has_account, metadata - 'clerk_user_id', created_by)
-		from medusa.customer where deleted_at is null order by created_at, id`)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (c held, err error) {
-		return c, row.Scan(&c.id, &c.email, &c.first, &c.mark, &c.account, &c.tidy, &c.rest)
-	})
-}
-
-func (h *medusaHands) checkOut(email string, account bool, n int) (id string, err error) {
-	err = h.db.QueryRow(h.ctx, `insert into medusa.customer (id, email, first_name, has_account, company_name, metadata)
-		values ('cus_' || gen_random_uuid(), $1, 'Guest', $2, 'Owls Ltd', jsonb_build_object('loyalty', $3::int)) returning id`, email, account, n).Scan(&id)
-	return id, err
-}
-
-func (h *medusaHands) exec(sql string, args ...any) error {
-	_, err := h.db.Exec(h.ctx, sql, args...)
-	return err
-}
-
-func (h *medusaHands) setEmail(id, email string) error {
-	return h.exec(`update medusa.customer set email = nullif($2, ''), updated_at = now() where id = $1`, id, email)
-}
-
-func (h *medusaHands) setRest(id string, n int) error {
-	return h.exec(`update medusa.customer set company_name = 'Company ' || $2::int, metadata = coalesce(metadata, '{}') || jsonb_build_object('loyalty', $2::int), updated_at = now() where id = $1`, id, n)
-}
-
-func (h *medusaHands) remove(id string) error {
-	return h.exec(`update medusa.customer set deleted_at = now(), updated_at = now() where id = $1`, id)
-}

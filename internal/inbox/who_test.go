@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -48,13 +50,15 @@ func TestWhoIsWho(t *testing.T) {
 }
 
 // stage is what all stories share: one database, swept before each, and one
-// emulated Shopify, with a shop for each.
+// emulated Shopify, with a shop for each. Medusa is another each time.
 type stage struct {
 	t      *testing.T
 	pool   *pgxpool.Pool // the test's own hands
 	worker *pgxpool.Pool
 	medusa *pgxpool.Pool
 	shops  *emulator.Shopify
+	api    atomic.Pointer[emulator.Medusa] // of the story, behind apiURL
+	apiURL string
 	sweep  string
 	n      int
 
@@ -74,6 +78,9 @@ func newStage(t *testing.T) *stage {
 	server := httptest.NewServer(s.shops)
 	t.Cleanup(server.Close)
 	s.shops.SetBaseURL(server.URL)
+	door := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.api.Load().ServeHTTP(w, r) }))
+	t.Cleanup(door.Close)
+	s.apiURL = door.URL
 	s.sweep = "set session_replication_role = replica; " + testdb.Query[string](t, s.pool, `
 		select string_agg(format('delete from %I.%I', schemaname, tablename), '; ') from pg_tables
 		 where schemaname = 'lockstep' and tablename not in ('migrations', 'river_migration', 'adopted')
@@ -97,7 +104,7 @@ func (st *stage) open(rt *rapid.T) *story {
 	if err != nil {
 		rt.Fatal(err)
 	}
-	s.stores = []*store{newStore(s, target, &shopHands{shop}), newStore(s, medusa.NewDatabase(st.medusa), &medusaHands{st.pool, st.t.Context()})}
+	s.stores = []*store{newStore(s, target, &shopHands{shop}), st.openMedusa(s)}
 	s.stores[0].lose = func() {
 		passed := slices.Repeat([]emulator.Fault{{Action: emulator.ActionPass}}, s.number("requests before the one whose answer is lost", 0, 2))
 		s.must(st.shops.Faults.Script(shop.Name()+" mutation *", append(passed, emulator.Fault{Action: emulator.ActionDropAfter})...))
@@ -105,6 +112,30 @@ func (st *stage) open(rt *rapid.T) *story {
 	s.in, err = NewWorker(Config{Pool: st.worker, JobPool: st.worker, Targets: []lockstep.Target{s.stores[0], s.stores[1]}, Log: slog.New(slog.DiscardHandler)})
 	s.must(err)
 	return s
+}
+
+// openMedusa is by SQL or by the Admin API. The API waits a minute before it makes
+// a customer after an answer was lost, for which no story has the time.
+func (st *stage) openMedusa(s *story) *store {
+	if !rapid.Bool().Draw(s.T, "Medusa by its API") {
+		return newStore(s, medusa.NewDatabase(st.medusa), &medusaHands{st.pool, st.t.Context()})
+	}
+	m := emulator.NewMedusa(emulator.MedusaOptions{Seed: 1})
+	st.api.Store(m)
+	o := medusa.APIOptions{URL: st.apiURL}
+	for _, setting := range m.Settings() {
+		switch setting.Name {
+		case "MEDUSA_ADMIN_EMAIL":
+			o.AdminEmail = setting.Value
+		case "MEDUSA_ADMIN_PASSWORD":
+			o.AdminPassword = setting.Value
+		}
+	}
+	api, err := medusa.NewAPI(o)
+	s.must(err)
+	opened := newStore(s, api, &apiHands{m})
+	opened.sure = true
+	return opened
 }
 
 // story is one interleaving. Nothing runs by itself: the worker's steps, too, are

@@ -75,7 +75,7 @@ func (s *story) work() bool {
 	}
 	st := s.store(j.to)
 	outer := st.scene
-	st.scene = s.newScene()
+	st.scene = s.newScene(st)
 	defer func() { st.scene = outer }()
 	s.tell("The worker works for %s in %s.", j.user, st.title)
 	s.depth++
@@ -106,12 +106,12 @@ func (s *story) after(st *store, err error) {
 	case busy:
 		s.tell("Another is busy with the two.")
 		return
-	case !isRound || lockstep.KindOf(err) == lockstep.ErrInvalid || lockstep.KindOf(err) == lockstep.ErrRefused:
-		s.fail("the round failed: %v", err)
-	case st.scene.killed:
+	case isRound && st.scene.killed:
 		s.tell("Its lease ends.")
 		s.exec(`update lockstep.customer_links set lease_until = null where clerk_user_id = $1 and target = $2`, failed.claim.UserID, failed.claim.Target)
 		return
+	case !isRound || lockstep.KindOf(err) != lockstep.ErrUnknown: // who was overtaken looks again, and decides anew
+		s.fail("the round failed: %v", err)
 	}
 	s.tell("It gives up for now: %s.", lockstep.KindOf(err))
 	s.must(s.in.store.Unclaim(s.stage.t.Context(), failed.claim, err.Error()))
@@ -290,11 +290,15 @@ const (
 	killedAfter = "the worker is killed after the write"
 )
 
-func (s *story) newScene() *scene {
-	if s.calm {
+func (s *story) newScene(st *store) *scene {
+	faults := []string{"", "", "", killedAfter, answerLost, requestLost}
+	switch {
+	case s.calm:
 		return &scene{}
+	case st.sure:
+		faults = faults[:4]
 	}
-	return &scene{fault: pick(s, "fault", []string{"", "", "", answerLost, requestLost, killedAfter}), meddlers: s.number("meddlers", 0, 2)}
+	return &scene{fault: pick(s, "fault", faults), meddlers: s.number("meddlers", 0, 3)}
 }
 
 // lostWrite is an error that says nothing about whether something was written.
@@ -303,7 +307,8 @@ func lostWrite() error { return &lockstep.TargetError{Kind: lockstep.ErrUnknown}
 // play is a write in a scene: others come first, then it is done, or half done.
 func (st *store) play(ctx context.Context, what, user string, write func() (lockstep.Customer, error)) (c lockstep.Customer, err error) {
 	sc := st.scene
-	for ; sc.meddlers > 0; sc.meddlers-- {
+	for n := st.story.number("how many meddle now", 0, sc.meddlers); n > 0; n-- {
+		sc.meddlers--
 		st.story.meddle()
 	}
 	fault := sc.fault
