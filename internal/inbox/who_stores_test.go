@@ -62,6 +62,11 @@ func (s *story) store(name string) *store {
 	return s.stores[slices.IndexFunc(s.stores, func(st *store) bool { return st.Name() == name })]
 }
 
+func (st *store) Resolve(ctx context.Context, q lockstep.Query) (lockstep.Found, error) {
+	st.scene.doubt = false
+	return st.Target.Resolve(ctx, q)
+}
+
 func (st *store) Create(ctx context.Context, want lockstep.Customer) (lockstep.Customer, error) {
 	return st.play(ctx, "create", want.UserID, func() (lockstep.Customer, error) { return st.Target.Create(ctx, want) })
 }

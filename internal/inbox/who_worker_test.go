@@ -281,6 +281,7 @@ type scene struct {
 	fault    string // befalls the first write; empty for none
 	meddlers int    // how many more may come between
 	killed   bool
+	doubt    bool // the last write may have taken place, and nobody has looked yet
 }
 
 // The faults of a scene.
@@ -307,6 +308,10 @@ func lostWrite() error { return &lockstep.TargetError{Kind: lockstep.ErrUnknown}
 // play is a write in a scene: others come first, then it is done, or half done.
 func (st *store) play(ctx context.Context, what, user string, write func() (lockstep.Customer, error)) (c lockstep.Customer, err error) {
 	sc := st.scene
+	if sc.doubt {
+		st.wrong = "after a write whose outcome is unknown, to " + what + " without a look"
+	}
+	defer func() { sc.doubt = lockstep.KindOf(err) == lockstep.ErrUnknown && err != nil }()
 	for n := st.story.number("how many meddle now", 0, sc.meddlers); n > 0; n-- {
 		sc.meddlers--
 		st.story.meddle()
