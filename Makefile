@@ -23,8 +23,10 @@ test-medusa: postgres ## test against a real Medusa (needs Node 20.19 or later, 
 	set -o pipefail; $(GO) run ./internal/realmedusa \
 		$(GO) test -v -count=1 -timeout 20m -p 1 -run OnRealMedusa ./medusa ./internal/emulator | grep -vE '^ *=== (RUN|PAUSE|CONT)'
 
-# LOCKSTEP_SOAK_USERS and LOCKSTEP_SOAK_SHOP_USERS make them smaller or larger.
-soak: postgres ## reconcile 5,000 users who were harmed in every way; 2,000 users in twenty shops that fail
+# LOCKSTEP_SOAK_USERS, LOCKSTEP_SOAK_STORIES and LOCKSTEP_SOAK_SHOP_USERS make
+# them smaller or larger.
+soak: postgres ## 5,000 users harmed in every way; 3,000 interleavings; 2,000 users in twenty shops that fail
+	$(GO) test $(RACE) -timeout 120m -count 1 -run '^TestWhoIsWho$$' ./internal/inbox -rapid.checks $${LOCKSTEP_SOAK_STORIES:-3000} -rapid.steps 60
 	LOCKSTEP_SOAK_USERS=$${LOCKSTEP_SOAK_USERS:-5000} $(GO) test $(RACE) -timeout 60m -count 1 -v -run '^TestReconcile$$' ./app
 	LOCKSTEP_SOAK_SHOP_USERS=$${LOCKSTEP_SOAK_SHOP_USERS:-2000} $(GO) test -timeout 60m -count 1 -v -run '^TestTwentyShops$$' ./app
 

@@ -38,8 +38,9 @@ type Target interface {
 	Create(ctx context.Context, want Customer) (Customer, error)
 
 	// Adopt marks an unmarked guest with want.UserID and then updates it. It
-	// fails with ErrTaken if the guest was marked, or became an account, and
-	// with ErrGone if it was deleted since Resolve.
+	// fails with ErrTaken if since Resolve the guest was marked, became an
+	// account, or got another e-mail than now has or want, and with ErrGone if
+	// it was deleted.
 	Adopt(ctx context.Context, now, want Customer) (Customer, error)
 
 	// Update writes the fields of want that are set and differ from now; an

@@ -120,11 +120,12 @@ func (d *Database) Create(ctx context.Context, want lockstep.Customer) (lockstep
 }
 
 // Adopt implements lockstep.Target. It fails with ErrTaken, too, if the user
-// has another customer already. With accounts the guest becomes one.
+// has another customer already. With accounts the guest becomes one. The e-mail
+// goes along although it is the guest's: the function holds it against the row.
 func (d *Database) Adopt(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error) {
 	c := lockstep.Changes(now, want)
 	return d.write(ctx, writing("adopt"), adoptSQL,
-		now.ID, want.UserID, c.Email, c.FirstName, c.LastName, c.Phone, d.accounts)
+		now.ID, want.UserID, want.Email, c.FirstName, c.LastName, c.Phone, d.accounts)
 }
 
 // Update implements lockstep.Target. It marks a customer that carries no mark,

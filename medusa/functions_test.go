@@ -220,7 +220,7 @@ func TestLookUpsUseIndexes(t *testing.T) {
 			`select count(*) from lockstep.medusa_resolve('user_5', 'cus_5', 'person5@example.test')`,
 			`select lockstep.medusa_create('user_new', 'new@example.test', '', '', '')`,
 			`select lockstep.medusa_create('user_6', 'new@example.test', '', '', '')`,
-			`select lockstep.medusa_adopt('cus_g7', 'user_guest', 'moved@example.test', '', '', '')`,
+			`select lockstep.medusa_adopt('cus_g7', 'user_guest', 'guest7@example.test', '', '', '')`,
 			`select lockstep.medusa_update('cus_8', 'user_8', 'moved@example.test', 'Ada', '', '')`,
 			`select lockstep.medusa_release('cus_9', 'user_9')`,
 			`select public.create_medusa_customer('other@example.test')`,

@@ -118,8 +118,8 @@ func (a *API) change(ctx context.Context, op operation, now, want lockstep.Custo
 	if err := op.mayChange(seen, found, want.UserID); err != nil {
 		return lockstep.Customer{}, err
 	}
-	if seen.Account && !accounts {
-		return lockstep.Customer{}, op.taken("the customer is an account")
+	if err := op.mayAdopt(*seen, now, want); err != nil && !accounts {
+		return lockstep.Customer{}, err
 	}
 	diff = lockstep.Changes(*seen, diff)
 	diff.UserID = want.UserID
@@ -159,6 +159,18 @@ func (o operation) mayChange(seen *lockstep.Customer, found lockstep.Found, user
 		if holder.ID != seen.ID {
 			return o.taken("another customer holds the e-mail")
 		}
+	}
+	return nil
+}
+
+// mayAdopt refuses a guest that is none any more, or has moved.
+func (o operation) mayAdopt(seen, now, want lockstep.Customer) error {
+	had, has := lockstep.NormalEmail(now.Email), lockstep.NormalEmail(seen.Email)
+	switch {
+	case seen.Account:
+		return o.taken("the customer is an account")
+	case seen.UserID == "" && had != has && has != want.Email:
+		return o.taken("the customer has another e-mail by now")
 	}
 	return nil
 }

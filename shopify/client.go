@@ -41,7 +41,8 @@ type client struct {
 }
 
 // A look that fails for a passing reason is repeated at once, a little later
-// each time; a job's next attempt is seconds away.
+// each time; a job's next attempt is seconds away. A definition that is missing
+// does not come by waiting.
 const (
 	lookAgain = 3
 	lookPause = 50 * time.Millisecond
@@ -56,12 +57,16 @@ func (c *client) run(ctx context.Context, op operation, vars map[string]any, int
 	}
 	err = c.once(ctx, op, body, into)
 	for again := range lookAgain {
-		if op.writes || err == nil || lockstep.KindOf(err) != lockstep.ErrTransient || sleep(ctx, lookPause<<again) != nil {
+		if op.writes || !passes(err) || sleep(ctx, lookPause<<again) != nil {
 			break
 		}
 		err = c.once(ctx, op, body, into)
 	}
 	return err
+}
+
+func passes(err error) bool {
+	return err != nil && lockstep.KindOf(err) == lockstep.ErrTransient && !errors.Is(err, errNoDefinition)
 }
 
 func (c *client) once(ctx context.Context, op operation, body []byte, into any) error {

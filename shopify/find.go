@@ -119,17 +119,16 @@ type resolved struct {
 	ByEmail *snapshot `json:"byEmail"`
 }
 
-// Resolve implements lockstep.Target, in one request: by id, by mark and by
-// exact e-mail, all of which see every acknowledged write.
+// Resolve implements lockstep.Target, by id, by mark and by exact e-mail, all of
+// which see every acknowledged write. It takes one request, and another one only
+// if the link's customer has lost the mark, or is gone: marks are unique, so as
+// long as it carries the user's no other customer does.
 func (t *Target) Resolve(ctx context.Context, q lockstep.Query) (lockstep.Found, error) {
 	op := t.ops["resolve"]
 	if err := op.storable(q.UserID, q.CustomerID, q.Email); err != nil {
 		return lockstep.Found{}, err
 	}
-	got, err := t.lookUp(ctx, q, true)
-	if errors.Is(err, errNoDefinition) { // then no customer carries a mark
-		got, err = t.lookUp(ctx, q, false)
-	}
+	got, err := t.resolve(ctx, q)
 	if err != nil {
 		return lockstep.Found{}, err
 	}
@@ -137,6 +136,28 @@ func (t *Target) Resolve(ctx context.Context, q lockstep.Query) (lockstep.Found,
 		return lockstep.Found{}, t.hiddenData("resolve", s.ID)
 	}
 	return t.found(got, q), nil
+}
+
+func (t *Target) resolve(ctx context.Context, q lockstep.Query) (got resolved, err error) {
+	if isID(q.CustomerID) {
+		if got, err = t.lookUp(ctx, lockstep.Query{CustomerID: q.CustomerID, Email: q.Email}); err != nil || q.UserID == "" {
+			return got, err
+		}
+		if got.ByLink != nil && got.ByLink.owner() == q.UserID {
+			got.ByUser = got.ByLink
+			return got, nil
+		}
+		q.Email = "" // was asked for already
+	}
+	marked, err := t.lookUp(ctx, lockstep.Query{UserID: q.UserID, Email: q.Email})
+	if errors.Is(err, errNoDefinition) { // then no customer carries a mark
+		marked, err = t.lookUp(ctx, lockstep.Query{Email: q.Email})
+	}
+	got.ByUser = marked.ByUser
+	if marked.ByEmail != nil {
+		got.ByEmail = marked.ByEmail
+	}
+	return got, err
 }
 
 func (t *Target) found(got resolved, q lockstep.Query) (f lockstep.Found) {
@@ -155,7 +176,7 @@ func (t *Target) found(got resolved, q lockstep.Query) (f lockstep.Found) {
 
 // lookUp asks for what the query names. A lookup that is left out needs a value
 // for its variable all the same.
-func (t *Target) lookUp(ctx context.Context, q lockstep.Query, marks bool) (got resolved, err error) {
+func (t *Target) lookUp(ctx context.Context, q lockstep.Query) (got resolved, err error) {
 	op := t.ops["resolve"]
 	op.cost = 0
 	asked := func(is bool) bool {
@@ -167,7 +188,7 @@ func (t *Target) lookUp(ctx context.Context, q lockstep.Query, marks bool) (got 
 	const nobody = idPrefix + "0"
 	vars := t.place(map[string]any{
 		"link": nobody, "user": map[string]any{"id": nobody}, "email": map[string]any{"id": nobody},
-		"byLink": asked(isID(q.CustomerID)), "byUser": asked(marks && q.UserID != ""), "byEmail": asked(q.Email != ""),
+		"byLink": asked(isID(q.CustomerID)), "byUser": asked(q.UserID != ""), "byEmail": asked(q.Email != ""),
 	})
 	if isID(q.CustomerID) {
 		vars["link"] = q.CustomerID

@@ -144,7 +144,9 @@ func (f *Fake) Create(ctx context.Context, want lockstep.Customer) (lockstep.Cus
 // Adopt implements lockstep.Target.
 func (f *Fake) Adopt(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error) {
 	return f.write(ctx, "Adopt", want.UserID, func() (Record, error) {
-		if r := f.records[now.ID]; r.Account && !(r.Proven && r.UserID == want.UserID) {
+		r, has := f.records[now.ID], lockstep.NormalEmail(f.records[now.ID].Email)
+		moved := r.ID != "" && r.UserID == "" && has != lockstep.NormalEmail(now.Email) && has != want.Email
+		if moved || r.Account && !(r.Proven && r.UserID == want.UserID) {
 			return Record{}, taken("the guest")
 		}
 		return f.merge(now, want)

@@ -298,6 +298,14 @@ func carelessWrites() map[string]breakage {
 				return m.Fake.Update(ctx, now, want)
 			}
 		}},
+		"adopts whoever has the id": {"a guest that got another e-mail is not adopted", func(m *mutant) {
+			m.adopt = func(ctx context.Context, now, want lockstep.Customer) (lockstep.Customer, error) {
+				if r, live, _ := m.Get(ctx, now.ID); live && !r.Account && r.UserID == "" {
+					return m.Fake.Update(ctx, now, want)
+				}
+				return m.Fake.Adopt(ctx, now, want)
+			}
+		}},
 		"ignores the mark when adopting": {"another user's guest is not adopted", func(m *mutant) {
 			m.adopt = m.claim
 		}},

@@ -12,6 +12,7 @@ func refuseChecks() []check {
 		{"another user's guest is not adopted", adoptOthers},
 		{"an account is not adopted", adoptAccount},
 		{"a guest that became an account is not adopted", adoptPromoted},
+		{"a guest that got another e-mail is not adopted", adoptMoved},
 		{"another user's customer is not updated", func(e *exam) { updateOthers(e, false) }},
 		{"another user's account is not updated", func(e *exam) { updateOthers(e, true) }},
 		{"a guest's e-mail is taken", func(e *exam) { emailTaken(e, false) }},
@@ -52,6 +53,19 @@ func adoptPromoted(e *exam) {
 	before := e.get(guest.ID)
 	_, err := e.Target.Adopt(e.ctx, guest.Customer, person(1))
 	e.kind("Adopt of what was a guest", err, lockstep.ErrTaken)
+	e.untouched(before)
+}
+
+// adoptMoved: who proved the e-mail that a guest had may not have the guest who
+// was given another one since.
+func adoptMoved(e *exam) {
+	guest := e.put(e.shopper(1))
+	moved := guest
+	moved.Email = person(2).Email
+	e.edit(moved)
+	before := e.get(guest.ID)
+	_, err := e.Target.Adopt(e.ctx, guest.Customer, person(1))
+	e.kind("Adopt of a guest that moved", err, lockstep.ErrTaken)
 	e.untouched(before)
 }
 

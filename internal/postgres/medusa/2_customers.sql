@@ -98,7 +98,9 @@ end
 $lockstep$;
 
 -- medusa_adopt marks a live guest that carries no mark, or this user's, and
--- updates it. An account that is not this user's, another's mark, or a user who
+-- updates it. The e-mail, if given, is the one that the user has proved: a guest
+-- that carries no mark and has another one, or none, is not this user's to have.
+-- Such a guest, an account that is not this user's, another's mark, or a user who
 -- has a customer already: 23505. A deleted one: P0002.
 create or replace function lockstep.medusa_adopt(
   p_customer text, p_user text, p_email text, p_first_name text, p_last_name text, p_phone text,
@@ -108,14 +110,22 @@ language plpgsql volatile security definer set search_path = ''
 as $lockstep$
 declare
   v_account boolean;
+  v_moved boolean;
 begin
   perform lockstep.medusa_begin(p_user);
-  -- Locked, or it could become an account between this look and the write.
-  select c.has_account into v_account from {{.Medusa}}.customer c
+  -- Locked, or it could become an account, or another's, between this look and
+  -- the write.
+  select c.has_account,
+    nullif(c.metadata ->> 'clerk_user_id', '') is null and lockstep.medusa_email(c.email) is distinct from lockstep.medusa_email(p_email)
+    into v_account, v_moved
+  from {{.Medusa}}.customer c
   where c.id = p_customer and c.deleted_at is null
   for update;
   if v_account and not (p_accounts and lockstep.medusa_signed_in(p_user) is not distinct from p_customer) then
     raise exception 'the customer is an account' using errcode = 'unique_violation';
+  end if;
+  if v_moved and lockstep.medusa_email(p_email) is not null then
+    raise exception 'the customer has another e-mail' using errcode = 'unique_violation';
   end if;
   perform lockstep.medusa_write(p_customer, p_user, p_email, p_first_name, p_last_name, p_phone, p_accounts);
   return p_customer;
