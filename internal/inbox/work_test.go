@@ -317,3 +317,12 @@ func TestHeldLinkIsLookedAtAgain(t *testing.T) {
 	}
 	b.eventually("linked", isStatus, "user_a", "linked")
 }
+
+func TestWorkersForManyTargets(t *testing.T) {
+	t.Parallel()
+	for targets, want := range map[int]int{0: 32, 1: 32, 8: 32, 20: 12, 32: 8, 100: 8} {
+		if got := workersFor(targets); got != want {
+			t.Errorf("%d for each of %d targets, want %d", got, targets, want)
+		}
+	}
+}
