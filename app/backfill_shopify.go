@@ -27,6 +27,7 @@ type ShopBackfilled struct {
 	Pages   bool          `json:"pages"`   // read page by page, since bulk operations do not work there
 	Read    int           `json:"read"`    // customers, earlier attempts included
 	Changed int           `json:"changed"` // rows that were new or older
+	Asked   int           `json:"asked"`   // rows of customers that it did not show, and that were asked for by id
 	InShop  int           `json:"in_shop"` // Shopify's count at the end
 	AtLeast bool          `json:"at_least"`
 	Held    int           `json:"held"` // live rows of the shop's at the end
@@ -116,6 +117,9 @@ func (b *shopBackfill) run(ctx context.Context, anew bool) (r ShopBackfilled, er
 		if err := b.copyPages(ctx); err != nil {
 			return r, err
 		}
+	}
+	if r.Asked, err = b.settle(ctx); err != nil {
+		return r, err
 	}
 	r.Shop, r.Pages, r.Read, r.Changed = b.shop, b.state.Pages, b.state.Read, b.state.Changed
 	if err := b.count(ctx, &r); err != nil {
@@ -217,6 +221,16 @@ func (b *shopBackfill) export(ctx context.Context) (op shopify.BulkOperation, er
 	return b.target.AwaitBulk(ctx, b.state.Operation, func(op shopify.BulkOperation) {
 		b.progress(Progress{What: b.shop + ": Shopify exports", Done: int(op.Objects)})
 	})
+}
+
+// settle has those rows looked at that the whole read did not show: the webhook of
+// a deletion was lost, or the customer hid from the read.
+func (b *shopBackfill) settle(ctx context.Context) (asked int, err error) {
+	in, err := inbox.New(b.inboxConfig())
+	if err != nil {
+		return 0, err
+	}
+	return in.SettleUnseen(ctx, b.target.Name(), b.state.Began)
 }
 
 // count compares with the shop.

@@ -239,3 +239,49 @@ func TestWebhookEndsTheWaitForBulk(t *testing.T) {
 		t.Errorf("%d webhooks tell of the end", n)
 	}
 }
+
+// Whoever was deleted while no webhook came is found by a whole read, and by no
+// other; the shop is asked before anybody counts as deleted, and the users get
+// customers again.
+func TestBackfillShopifySettlesLostDeletions(t *testing.T) {
+	t.Parallel()
+	w := newShopWorld(t, nil)
+	command := w.command()
+	_, mine := w.linked("ada")
+	var guests []string
+	for i := range 4 {
+		guests = append(guests, w.put(emulator.CustomerSpec{Email: fmt.Sprintf("guest%d@example.test", i), FirstName: "Guest"}).ID)
+	}
+	w.settle()
+	w.quiet() // from now on nothing is told
+	for _, id := range append(guests[:2:2], mine.ID) {
+		must(t, w.acme.DeleteCustomer(id))
+	}
+	// One row is newer than what the read will show, and is not renewed by it.
+	w.exec(`update lockstep.shopify_customers set updated_at = now() + interval '1 day', captured_at = now() - interval '1 day' where shopify_customer_id = $1`, guests[2])
+
+	must(t, w.shops.Faults.Set(emulator.Rule{Route: "acme GET storage", Rate: 1, Fault: emulator.Fault{Action: emulator.ActionRefuse, Status: 403}}))
+	ctx, stop := context.WithCancel(t.Context())
+	read := make(chan error, 1)
+	go func() { _, err := command.BackfillShopify(ctx, "", false, silent); read <- err }()
+	w.waitFor("the result cannot be read", func(context.Context) bool { return w.shops.Faults.Total("acme GET storage") > 0 })
+	stop()
+	if err := <-read; err == nil {
+		t.Fatal("a read without a result succeeded")
+	}
+	if n := testdb.Query[int](t, w.pool, `select count(*) from lockstep.shopify_customers where deleted_at is not null`); n != 0 {
+		t.Errorf("%d count as deleted after half a read", n)
+	}
+	must(t, w.shops.Faults.Set())
+
+	looks := w.requests("query nodes")
+	done, err := command.BackfillShopify(t.Context(), "", false, silent)
+	must(t, err)
+	if b := done[0]; b.Asked != 4 || w.requests("query nodes") == looks {
+		t.Errorf("%+v after %d looks", b, w.requests("query nodes")-looks)
+	}
+	for id, want := range map[string]string{guests[0]: "false", guests[1]: "false", mine.ID: "false", guests[2]: "true", guests[3]: "true"} {
+		w.wantCaptured(id, map[string]string{"deleted_at is null": want, "email is not null": want})
+	}
+	w.eventually("the user has a customer again", `select count(*) = 1 from lockstep.customer_links where status = 'linked' and applied = desired and customer_id <> $1`, mine.ID)
+}

@@ -107,12 +107,6 @@ func (c *city) damage(percent int, target string, kind lockstep.Drift, do func(u
 	}
 }
 
-func (c *city) exec(sql string, args ...any) {
-	c.t.Helper()
-	_, err := c.pool.Exec(c.t.Context(), sql, args...)
-	must(c.t, err)
-}
-
 func (c *city) customer(target, user string) string {
 	c.t.Helper()
 	return testdb.Query[string](c.t, c.pool, `select customer_id from lockstep.customer_links where target = $1 and clerk_user_id = $2`, target, user)

@@ -195,6 +195,12 @@ const inStep = `select count(*) = $1 from lockstep.customer_links l join medusa.
 
 const isLinked = `select coalesce((select status = 'linked' and applied = desired from lockstep.customer_links where clerk_user_id = $1), false)`
 
+func (w *world) exec(sql string, args ...any) {
+	w.t.Helper()
+	_, err := w.pool.Exec(w.t.Context(), sql, args...)
+	must(w.t, err)
+}
+
 // create makes a user with a verified e-mail in Clerk, which sends an event.
 func (w *world) create(name string) emulator.User {
 	w.t.Helper()

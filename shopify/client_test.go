@@ -332,6 +332,35 @@ func TestMemoryBucket(t *testing.T) {
 	}
 }
 
+// Ten minutes of a mass push by 32 workers, each of which takes what it may every
+// ten milliseconds: a live change, two a second, is admitted at once each time.
+func TestLiveChangeNeverWaitsForBulkPoints(t *testing.T) {
+	t.Parallel()
+	const change = 24 // points for a new customer
+	now := newClock()
+	b := NewMemoryBucket()
+	b.now = now.Now
+	take := func(live bool) bool {
+		wait, err := b.Take(t.Context(), "a", change, live)
+		return err == nil && wait == 0
+	}
+	bulk, waited := 0, 0
+	for tick := range 60_000 {
+		for range 32 {
+			if take(false) {
+				bulk++
+			}
+		}
+		if tick%50 == 0 && !take(true) {
+			waited++
+		}
+		now.add(10 * time.Millisecond)
+	}
+	if waited > 0 || bulk < 1200 { // half of what comes back is left to bulk work
+		t.Errorf("%d live changes had to wait, beside %d in bulk", waited, bulk)
+	}
+}
+
 func TestMemoryBucketIsNeverOverdrawn(t *testing.T) {
 	t.Parallel()
 	b := NewMemoryBucket()

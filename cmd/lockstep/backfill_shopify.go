@@ -20,9 +20,10 @@ func newBackfillShopify() *cobra.Command {
 lockstep.shopify_customers, newer over older, so that webhooks may arrive
 meanwhile. A shop that refuses bulk operations is read page by page.
 
-Stopped at any point, the same command goes on where it was. At the end
-customers and rows are counted; if the numbers differ, it says so and exits
-with 3.
+Stopped at any point, the same command goes on where it was. At the end each
+row whose customer was not shown is asked for by its id: the webhook of a
+deletion may have been lost. Then customers and rows are counted; if the numbers
+differ, it says so and exits with 3.
 
 With --push it goes the other way: users who have no customer in a shop get one,
 by an export, the rules that every change goes by, and an import. That is for a
@@ -68,6 +69,9 @@ func reportShops(w io.Writer, done []app.ShopBackfilled, failed error, asJSON bo
 		if !asJSON {
 			fmt.Fprintf(w, "%s: read %d customers in %v; %d rows were made or renewed.\n", b.Shop, b.Read, b.Took.Round(time.Millisecond), b.Changed)
 		}
+		if !asJSON && b.Asked > 0 {
+			fmt.Fprintf(w, "%s: %d rows had no customer in that, who were asked for one by one: those who are gone are marked as deleted.\n", b.Shop, b.Asked)
+		}
 		if !b.Exact() {
 			drift = errors.Join(drift, describeShop(b))
 		} else if !asJSON {
@@ -89,8 +93,8 @@ func describeShop(b app.ShopBackfilled) error {
 		return fmt.Errorf("%s: Shopify counts %d customers or more, and there are %d rows: nobody can tell whether that is all", b.Shop, b.InShop, b.Held)
 	}
 	if b.Held > b.InShop {
-		return fmt.Errorf("%s: the shop has %d customers, and there are %d rows: the webhook of a deletion was lost, or is under way",
-			b.Shop, b.InShop, b.Held)
+		return fmt.Errorf("%s: the shop has %d customers, and there are %d rows: customers were deleted meanwhile; type `lockstep backfill shopify --shop %s` again",
+			b.Shop, b.InShop, b.Held, b.Shop)
 	}
 	return fmt.Errorf("%s: the shop has %d customers, and there are %d rows: customers were made meanwhile; type `lockstep backfill shopify --shop %s` again",
 		b.Shop, b.InShop, b.Held, b.Shop)

@@ -33,7 +33,7 @@ type Config struct {
 	JobPool   *pgxpool.Pool // for River alone: its elector starves when workers hold a shared pool
 	Targets   []lockstep.Target
 	Instance  string // the Clerk instance to accept from; empty: the first to send a signed event
-	Workers   int    // per target and process; 0 means 32
+	Workers   int    // per target and process; 0 means 32, and fewer beside many targets
 	PollOnly  bool   // the pooler cannot LISTEN
 	Keep      Keep   // how long what happened is remembered
 

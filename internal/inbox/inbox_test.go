@@ -76,19 +76,22 @@ func (b *box) accept(d lockstep.Delivery) {
 // eventually waits until a query for a boolean says yes.
 func (b *box) eventually(what, ask string, args ...any) {
 	b.t.Helper()
+	b.waitFor(what, func() (yes bool) {
+		err := b.pool.QueryRow(b.t.Context(), ask, args...).Scan(&yes)
+		if err != nil && b.t.Context().Err() == nil {
+			b.t.Fatalf("%s: %v", what, err)
+		}
+		return yes
+	})
+}
+
+func (b *box) waitFor(what string, ask func() bool) {
+	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		var yes bool
-		err := b.pool.QueryRow(ctx, ask, args...).Scan(&yes)
-		if err != nil && ctx.Err() == nil {
-			b.t.Fatalf("%s: %v", what, err)
-		}
-		if yes {
-			return
-		}
+	for !ask() {
 		select {
 		case <-ctx.Done():
 			b.t.Fatalf("%s: never came true; links: %s", what, b.links())

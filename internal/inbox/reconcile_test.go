@@ -246,7 +246,7 @@ func TestLiveChangeGoesBeforeBulkWork(t *testing.T) {
 	if _, err := b.pool.Exec(t.Context(), `delete from lockstep.customer_links`); err != nil {
 		t.Fatal(err)
 	}
-	f.Delay = 200 * time.Millisecond
+	f.Delay = time.Second // three times that, and as often as a user takes calls, for all of them
 	b.reconcile(ReconcileOptions{NoWait: true})
 	b.accept(user("299", 2)) // its job waits behind 298 others, if it is not overtaken
 	b.eventually("the live change is there", `select count(*) = 1 from lockstep.customer_links where clerk_user_id = 'user_299' and applied = desired`)

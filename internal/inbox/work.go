@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,10 +24,7 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 	river.AddWorker(workers, &privacyWorker{in: in})
 	river.AddWorker(workers, &upkeepWorker{in: in})
 	river.AddWorker(workers, &retainWorker{in: in})
-	perTarget := c.Workers
-	if perTarget == 0 {
-		perTarget = 32
-	}
+	perTarget := cmp.Or(c.Workers, workersFor(len(in.names)))
 	queues := map[string]river.QueueConfig{
 		dispatchQueue: {MaxWorkers: 2}, upkeepQueue: {MaxWorkers: 1}, retainQueue: {MaxWorkers: 1}, inspectQueue: {MaxWorkers: 4}, privacyQueue: {MaxWorkers: 1},
 	}
@@ -53,6 +51,14 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 	}
 	in.schedule(config, c.Reconcile)
 	return config
+}
+
+// workersFor is how many jobs of each target a process works on at once. Beside
+// many targets it is fewer: all share the database's connections, and where hundreds
+// wait for one, jobs end before they could remember what they did, and do it again.
+func workersFor(targets int) int {
+	const all, least, most = 256, 8, 32
+	return min(most, max(least, all/max(targets, 1)))
 }
 
 // dispatchWorker turns "these users may have changed" into one job per user

@@ -52,6 +52,39 @@ func TestLimitSpendsNoAttempt(t *testing.T) {
 	}
 }
 
+// saving has no points for bulk work, and all a live change needs.
+type saving struct {
+	*targettest.Fake
+	refused atomic.Int64
+}
+
+func (s *saving) Resolve(ctx context.Context, q lockstep.Query) (lockstep.Found, error) {
+	if IsBulk(ctx) {
+		s.refused.Add(1)
+		return lockstep.Found{}, &lockstep.TargetError{Kind: lockstep.ErrThrottled, After: time.Millisecond}
+	}
+	return s.Fake.Resolve(ctx, q)
+}
+
+// A mass push keeps all workers of a target busy with jobs that wait for points: a
+// live change is linked while none of them is.
+func TestLiveChangeNeverWaitsBehindBulkJobs(t *testing.T) {
+	t.Parallel()
+	s := &saving{Fake: targettest.NewFake("fake")}
+	b := newBox(t, s)
+	users := testdb.Query[[]string](t, b.pool, `with made as (insert into public.profiles (id, username, email, email_verified, clerk_updated_at)
+		select 'user_bulk' || n, 'u', 'bulk' || n || '@example.test', true, now() from generate_series(1, 300) n returning id) select array_agg(id) from made`)
+	if err := b.Leave(t.Context(), "fake", users); err != nil {
+		t.Fatal(err)
+	}
+	b.waitFor("every worker has a job that waits", func() bool { return s.refused.Load() > 200 })
+	b.accept(user("live", 1))
+	b.eventually("the live change is linked", isStatus, "user_live", "linked")
+	if n := testdb.Query[int](t, b.pool, `select count(*) from lockstep.customer_links where clerk_user_id <> 'user_live' and applied < desired`); n != 300 {
+		t.Errorf("%d of 300 wait", n)
+	}
+}
+
 func TestRefusedTargetIsPausedAloneAndResumes(t *testing.T) {
 	t.Parallel()
 	refuse := func() error {
@@ -283,4 +316,13 @@ func TestHeldLinkIsLookedAtAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.eventually("linked", isStatus, "user_a", "linked")
+}
+
+func TestWorkersForManyTargets(t *testing.T) {
+	t.Parallel()
+	for targets, want := range map[int]int{0: 32, 1: 32, 8: 32, 20: 12, 32: 8, 100: 8} {
+		if got := workersFor(targets); got != want {
+			t.Errorf("%d for each of %d targets, want %d", got, targets, want)
+		}
+	}
 }

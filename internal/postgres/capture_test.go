@@ -202,3 +202,40 @@ func TestNoteDuplicates(t *testing.T) {
 		t.Errorf("%d changes, want one of each customer", sum)
 	}
 }
+
+// A row that was captured since the read began, or is marked as deleted, or is of
+// another shop, is not asked for; and one that was read is left no more.
+func TestUnseenLeavesOutWhatWasCapturedSince(t *testing.T) {
+	t.Parallel()
+	c := newCaptures(t)
+	began, err := c.DatabaseTime(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.exec(`insert into lockstep.shopify_customers (shopify_shop, shopify_customer_id, captured_at, deleted_at) values
+		('acme.myshopify.com', 'a', $1::timestamptz - interval '1 ms', null), ('acme.myshopify.com', 'b', $1::timestamptz - interval '1 hour', null),
+		('acme.myshopify.com', 'live', $1::timestamptz + interval '1 ms', null), ('acme.myshopify.com', 'same', $1::timestamptz, null),
+		('acme.myshopify.com', 'gone', $1::timestamptz - interval '1 hour', now()), ('globex.myshopify.com', 'c', $1::timestamptz - interval '1 hour', null)`, began)
+	for after, want := range map[string]string{"": "[a b]", "a": "[b]"} {
+		c.tx(func(tx pgx.Tx) error {
+			ids, err := c.NoteUnseen(t.Context(), tx, shopTarget, began, after, 10)
+			if got := fmt.Sprint(ids); got != want {
+				t.Errorf("after %q: %s, want %s", after, got, want)
+			}
+			return err
+		})
+	}
+	for _, want := range []int{2, 1} {
+		if left, err := c.UnseenLeft(t.Context(), shopTarget, began); err != nil || left != want {
+			t.Errorf("%d are left, want %d: %v", left, want, err)
+		}
+		c.exec(`update lockstep.shopify_customers set captured_at = now() where shopify_customer_id = 'a'`)
+	}
+}
+
+func (c *captures) exec(sql string, args ...any) {
+	c.t.Helper()
+	if _, err := c.pool.Exec(c.t.Context(), sql, args...); err != nil {
+		c.t.Fatal(err)
+	}
+}

@@ -43,6 +43,10 @@ func newNote(ord int, n lockstep.Notice) note {
 	return row
 }
 
+// changedAgain ends a statement that inserts changes of customers as c.
+const changedAgain = `on conflict (target, customer_id) do update
+  set changes = c.changes + excluded.changes, due_at = least(c.due_at, now()), changed_at = now()`
+
 // noteSQL stores what is new of a batch: each delivery, one row for each
 // customer that may have changed, and what privacy law asks for. Rows are locked
 // in the order of their keys: two batches never wait for each other in a circle.
@@ -65,7 +69,7 @@ with batch as (
   select f.target, x.id, count(*)
     from first f cross join lateral jsonb_array_elements_text(case jsonb_typeof(f.customers) when 'array' then f.customers else '[]' end) x(id)
    where not f.disconnected group by f.target, x.id order by f.target, x.id
-  on conflict (target, customer_id) do update set changes = c.changes + excluded.changes, due_at = least(c.due_at, now()), changed_at = now()
+  ` + changedAgain + `
 ), asked as (
   insert into lockstep.privacy_requests (target, kind, customer_id, reference, delivery_id, requested_at)
   select target, privacy, nullif(customer_id, ''), nullif(reference, ''), id, triggered_at from first where privacy <> '' order by ord
