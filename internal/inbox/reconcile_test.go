@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 	"github.com/lockstephq/lockstep/targettest"
 )
 
@@ -121,7 +121,7 @@ func TestWhatIsUnderWayIsNoDrift(t *testing.T) {
 	t.Parallel()
 	db := testdb.New(t)
 	b := &box{t: t, db: db, pool: testdb.Pool(t, db, "")}
-	in, err := New(Config{Pool: b.pool, JobPool: b.pool, Targets: []lockstep.Target{targettest.NewFake("fake")}, Log: slog.New(slog.DiscardHandler)})
+	in, err := New(Config{Pool: b.pool, JobPool: b.pool, Targets: []lockstep.Target{targettest.NewFake("fake")}, Log: watch.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func TestReconcileThroughAPooler(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	in, err := NewWorker(Config{Pool: pool, JobPool: pool, Targets: []lockstep.Target{f}, PollOnly: true, Log: slog.New(slog.DiscardHandler)})
+	in, err := NewWorker(Config{Pool: pool, JobPool: pool, Targets: []lockstep.Target{f}, PollOnly: true, Log: watch.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
