@@ -191,6 +191,27 @@ func TestAnotherRunGivesUpTheOld(t *testing.T) {
 	}
 }
 
+// Reports do not grow for ever, though every run fails.
+func TestFailedRunsAreForgottenToo(t *testing.T) {
+	t.Parallel()
+	b := stocked(t, 1, targettest.NewFake("fake"))
+	if _, err := b.pool.Exec(t.Context(), `
+		insert into lockstep.reconcile_runs (deep, dry_run, full_walk, targets, settings, lease, lease_until, holder, state)
+		select deep, false, false, '{}', '{}', 1, null, '', 'failed' from generate_series(1, 100), unnest('{true,false}'::bool[]) deep`); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, err := b.Reconcile(ctx, nil, ReconcileOptions{Progress: func(Progress) { cancel() }}); err == nil {
+		t.Error("a cancelled run came to its end")
+	}
+	left := func(deep bool) int {
+		return testdb.Query[int](t, b.pool, `select count(*) from lockstep.reconcile_runs where deep = $1`, deep)
+	}
+	if left(false) != keepRuns || left(true) != 100 {
+		t.Errorf("%d shallow runs are left, want %d, and %d deep ones, want 100", left(false), keepRuns, left(true))
+	}
+}
+
 // unlisted hides that a target can list its customers.
 type unlisted struct{ lockstep.Target }
 
