@@ -12,6 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode"
+
+	"github.com/lockstephq/lockstep/internal/watch"
 )
 
 const module = "github.com/lockstephq/lockstep"
@@ -39,7 +42,8 @@ var law = map[string][]string{
 	"internal/localpg/find":   {"internal/localpg"},
 	"internal/standin":        {},
 	"internal/realmedusa":     {"internal/localpg", "internal/standin"},
-	"internal/testdb":         {"internal/localpg/pgtest", "internal/postgres", "internal/standin"},
+	"internal/testdb":         {"internal/localpg/pgtest", "internal/postgres", "internal/standin", "internal/watch"},
+	"internal/watch":          {},
 	"app":                     {"", "auth", "clerk", "medusa", "shopify", "internal/engine", "internal/postgres", "internal/inbox", "internal/observe", "internal/web"},
 	"cmd/lockstep":            {"", "app"},
 }
@@ -71,7 +75,12 @@ type goFile struct {
 	lines     int
 }
 
-func product(t *testing.T) (files []goFile) {
+func product(t *testing.T) []goFile {
+	t.Helper()
+	return parsed(t, func(name string) bool { return !strings.HasSuffix(name, "_test.go") })
+}
+
+func parsed(t *testing.T, wanted func(name string) bool) (files []goFile) {
 	t.Helper()
 	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -80,7 +89,7 @@ func product(t *testing.T) (files []goFile) {
 			}
 			return err
 		}
-		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+		if !strings.HasSuffix(name, ".go") || !wanted(filepath.ToSlash(name)) {
 			return nil
 		}
 		data, err := os.ReadFile(name)
@@ -146,6 +155,50 @@ func TestImportLaw(t *testing.T) {
 			t.Errorf("%s: the root imports the standard library only", f.path())
 		}
 	}
+}
+
+// unwatched are the tests whose loggers are their own affair: of processes whose
+// whole output is searched afterwards, and of handlers that are themselves tested.
+var unwatched = []string{"internal/watch/", "internal/bench/", "internal/compat/", "internal/inbox/crash_test.go", "app/settings_test.go"}
+
+// noNames are values that tests give for a name, and that log lines may well hold.
+var noNames = []string{"Account", "Bare", "Before", "Example", "Guest", "Last", "Live", "Merge", "New", "One", "Real", "Two", "A\x00da", "A\uFFFDB"}
+
+// Whatever the product logs in a test is searched for personal data and secrets,
+// and the people of our tests are such that the search finds them.
+func TestAllThatIsLoggedIsWatched(t *testing.T) {
+	t.Parallel()
+	for _, f := range parsed(t, func(name string) bool {
+		return strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "targettest/")
+	}) {
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.SelectorExpr:
+				handlers := []string{"DiscardHandler", "NewTextHandler", "NewJSONHandler", "Default"}
+				pkg, _ := n.X.(*ast.Ident)
+				free := slices.ContainsFunc(unwatched, func(prefix string) bool { return strings.HasPrefix(f.path(), prefix) })
+				if pkg != nil && pkg.Name == "slog" && slices.Contains(handlers, n.Sel.Name) && !free {
+					t.Errorf("%s: slog.%s: make the logger by watch.Logger", f.fset.Position(n.Pos()), n.Sel.Name)
+				}
+			case *ast.KeyValueExpr:
+				if name := personalName(n); len(name) > 2 && !slices.Contains(noNames, name) && watch.Leak(name) == "" {
+					t.Errorf("%s: nobody would see %q in a log: add it to internal/watch, or take another name", f.fset.Position(n.Pos()), name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// personalName is the name that a literal gives a person, or empty.
+func personalName(n *ast.KeyValueExpr) string {
+	key, _ := n.Key.(*ast.Ident)
+	value, _ := n.Value.(*ast.BasicLit)
+	if key == nil || value == nil || value.Kind != token.STRING || key.Name != "FirstName" && key.Name != "LastName" {
+		return ""
+	}
+	name, _ := strconv.Unquote(value.Value)
+	return strings.TrimFunc(name, func(r rune) bool { return !unicode.IsLetter(r) })
 }
 
 func TestImportDepth(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/emulator"
 	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 )
 
 // street is an App with emulated shops, and no Clerk.
@@ -45,7 +45,7 @@ func newStreet(t testing.TB, o emulator.ShopifyOptions, env map[string]string) *
 	}
 	config, err := app.LoadConfig(func(name string) string { return all[name] }, app.NeedDatabase)
 	must(t, err)
-	w.App, err = app.Open(config, slog.New(slog.DiscardHandler))
+	w.App, err = app.Open(config, watch.Logger(t))
 	must(t, err)
 	t.Cleanup(w.App.Close)
 	return w

@@ -1,14 +1,21 @@
 package app_test
 
 import (
+	"cmp"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/lockstephq/lockstep/internal/emulator"
+	"github.com/lockstephq/lockstep/internal/watch"
+	collect "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	common "go.opentelemetry.io/proto/otlp/common/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 // collector takes spans as an OpenTelemetry collector does, and keeps the bytes.
@@ -20,15 +27,52 @@ type collector struct {
 func newCollector(t *testing.T) *collector {
 	t.Helper()
 	c := &collector{}
+	t.Cleanup(func() { c.search(t) }) // after the last ones came
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if !strings.HasSuffix(r.URL.Path, "/v1/traces") {
 			t.Errorf("spans were sent to %s", r.URL.Path)
 		}
-		_, _ = io.Copy(&c.bodies, r.Body) // cut off, the exporter sends again
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // cut off: the exporter sends again
+		}
+		_, _ = c.bodies.Write(body)
 	}))
 	t.Cleanup(server.Close)
 	c.url = server.URL
 	return c
+}
+
+// search looks through all that the spans say: each text once, and no ids, in
+// which any word may be by chance. Exports, one after the other, are one.
+func (c *collector) search(t *testing.T) {
+	t.Helper()
+	var got collect.ExportTraceServiceRequest
+	must(t, proto.Unmarshal([]byte(c.bodies.String()), &got))
+	texts := map[string]bool{}
+	add := func(attributes []*common.KeyValue, more ...string) {
+		for _, kv := range attributes {
+			texts[kv.GetKey()+"="+cmp.Or(kv.GetValue().GetStringValue(), kv.GetValue().String())] = true
+		}
+		for _, text := range more {
+			texts[text] = true
+		}
+	}
+	for _, r := range got.GetResourceSpans() {
+		add(r.GetResource().GetAttributes())
+		for _, scope := range r.GetScopeSpans() {
+			for _, span := range scope.GetSpans() {
+				add(span.GetAttributes(), span.GetName(), span.GetTraceState(), span.GetStatus().GetMessage())
+				for _, event := range span.GetEvents() {
+					add(event.GetAttributes(), event.GetName())
+				}
+				for _, link := range span.GetLinks() {
+					add(link.GetAttributes(), link.GetTraceState())
+				}
+			}
+		}
+	}
+	watch.Text(t, "spans", strings.Join(slices.Sorted(maps.Keys(texts)), "\n"))
 }
 
 // canaryShop emulates a shop that has the users' guests and accounts already,

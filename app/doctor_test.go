@@ -3,7 +3,6 @@ package app_test
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,6 +10,7 @@ import (
 	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/app"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 	"github.com/lockstephq/lockstep/targettest"
 )
 
@@ -30,7 +30,7 @@ func TestDoctorAsksEachTarget(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	all := w.settings(nil)
-	findings := app.Examine(t.Context(), func(name string) string { return all[name] }, slog.New(slog.DiscardHandler),
+	findings := app.Examine(t.Context(), func(name string) string { return all[name] }, watch.Logger(t),
 		app.WithExtraTargets(targettest.NewFake("plain"), examined{targettest.NewFake("examined"), errors.New("the key was revoked")}))
 	var got []lockstep.Finding
 	for _, f := range findings {
@@ -80,7 +80,7 @@ func TestDoctorAsksClerk(t *testing.T) {
 			t.Parallel()
 			all := w.settings(tt.env)
 			got := map[string]lockstep.FindingState{}
-			for _, f := range app.Examine(t.Context(), func(name string) string { return all[name] }, slog.New(slog.DiscardHandler)) {
+			for _, f := range app.Examine(t.Context(), func(name string) string { return all[name] }, watch.Logger(t)) {
 				if f.Area == "clerk" {
 					got[f.Name] = f.State
 				}
@@ -100,7 +100,7 @@ func TestDoctorThroughPooler(t *testing.T) {
 	db := testdb.New(t)
 	w := newWorldWith(t, setup{url: testdb.Pooler(t, db, testdb.PoolerOptions{})(testdb.Role), superuser: db.Superuser()})
 	all := w.settings(nil)
-	findings := app.Examine(t.Context(), func(name string) string { return all[name] }, slog.New(slog.DiscardHandler))
+	findings := app.Examine(t.Context(), func(name string) string { return all[name] }, watch.Logger(t))
 	if n := app.Failed(findings); n != 0 || len(findings) < 50 {
 		t.Errorf("%d of %d checks failed: %+v", n, len(findings), findings)
 	}

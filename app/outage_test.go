@@ -3,7 +3,6 @@ package app_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/localpg"
 	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 )
 
 func onCluster(pg *localpg.Cluster) setup {
@@ -82,7 +82,7 @@ func TestDatabaseNotMigrated(t *testing.T) {
 	db := testdb.Bare(t, standin.Options{MedusaSchema: testdb.MedusaSchema})
 	c, err := load(t, map[string]string{"DATABASE_URL": db.URL(standin.Owner), "LOCKSTEP_ADDR": "127.0.0.1:0"}, "", app.NeedWeb)
 	must(t, err)
-	a, err := app.Open(c, slog.New(slog.DiscardHandler))
+	a, err := app.Open(c, watch.Logger(t))
 	must(t, err)
 	defer a.Close()
 	for _, role := range []app.Role{app.RoleAll, app.RoleWeb, app.RoleWorker} {
@@ -108,7 +108,7 @@ func TestDatabaseAwayAtStartThenNotMigrated(t *testing.T) {
 	must(t, pg.Stop(t.Context()))
 	c, err := load(t, map[string]string{"DATABASE_URL": pg.URL(standin.Owner, ""), "LOCKSTEP_ADDR": "127.0.0.1:0"}, "", app.NeedWeb)
 	must(t, err)
-	a, err := app.Open(c, slog.New(slog.DiscardHandler))
+	a, err := app.Open(c, watch.Logger(t))
 	must(t, err)
 	defer a.Close()
 	done := make(chan error, 1)

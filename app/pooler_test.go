@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 )
 
 // TestServeThroughTransactionPooler runs two nodes behind a pooler that hands
@@ -78,7 +78,7 @@ func TestMigrateThroughPoolers(t *testing.T) {
 	open := func(url string) *app.App {
 		c, err := load(t, map[string]string{"DATABASE_URL": url, "MEDUSA_MODE": "database"}, "", app.NeedDatabase)
 		must(t, err)
-		a, err := app.Open(c, slog.New(slog.DiscardHandler))
+		a, err := app.Open(c, watch.Logger(t))
 		must(t, err)
 		t.Cleanup(a.Close)
 		return a

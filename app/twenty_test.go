@@ -39,6 +39,7 @@ func newMall(t *testing.T, users int) *mall {
 	w.quiet()
 	m := &mall{shopWorld: w, command: w.command(), users: users,
 		refusing: w.shops.Shop("shop-03"), vanished: w.shops.Shop("shop-07"), slow: w.shops.Shop("shop-11")}
+	m.patience = 20 * time.Minute // the full size takes several
 	_, err := m.command.ConnectShops(t.Context(), "", w.url)
 	must(t, err)
 	m.slow.SetRestoreRate(2)
@@ -96,7 +97,7 @@ func (m *mall) parity(shops []*emulator.Shop) {
 	for i, s := range shops {
 		targets[i] = targetOf(s)
 	}
-	m.waitWithin(20*time.Minute, fmt.Sprintf("parity in %d shops", len(shops)), m.saysYes(`select count(*) = $1 from lockstep.customer_links
+	m.waitFor(fmt.Sprintf("parity in %d shops", len(shops)), m.saysYes(`select count(*) = $1 from lockstep.customer_links
 		where status = 'linked' and applied = desired and target = any($2)`, len(shops)*m.users, targets))
 	users := m.clerk.Users()
 	for _, s := range shops {

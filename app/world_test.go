@@ -2,13 +2,13 @@ package app_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -28,6 +28,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 )
 
 // world is a running Lockstep with an emulated Clerk in front of it and
@@ -39,6 +40,7 @@ type world struct {
 	skew  atomic.Int64 // how far Clerk's clock is off, in nanoseconds
 	pool  *pgxpool.Pool
 	*served
+	patience time.Duration // of waitFor; zero means three minutes
 }
 
 // setup is how a world differs from the usual one.
@@ -62,6 +64,12 @@ func newWorldWith(t *testing.T, s setup) *world {
 	if s.url == "" {
 		db := testdb.New(t)
 		s.url, s.superuser = db.URL(testdb.Role), db.URL("")
+	}
+	if s.env = maps.Clone(s.env); s.env["OTEL_EXPORTER_OTLP_ENDPOINT"] == "" && s.env["OTEL_TRACES_EXPORTER"] == "" {
+		if s.env == nil {
+			s.env = map[string]string{}
+		}
+		s.env["OTEL_EXPORTER_OTLP_ENDPOINT"] = newCollector(t).url // which searches the spans
 	}
 	w := &world{t: t, setup: s}
 	var err error
@@ -109,7 +117,7 @@ func (w *world) open(env map[string]string) *app.App {
 	if out == nil {
 		out = w.t.Output()
 	}
-	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := watch.Logger(w.t, out)
 	a, err := app.Open(c, log, w.setup.options...)
 	must(w.t, err)
 	return a
@@ -140,6 +148,7 @@ func (w *world) restart(env map[string]string) {
 		return <-done
 	})}
 	w.t.Cleanup(func() {
+		w.searchMetrics()
 		cancel()
 		if err := w.wait(); err != nil {
 			w.t.Errorf("serve: %v", err)
@@ -155,16 +164,30 @@ func (w *world) restart(env map[string]string) {
 	w.clerk.SetWebhookURL(w.url + "/webhooks/clerk")
 }
 
+// searchMetrics looks for what no metric may say, unless the test stopped its
+// Lockstep.
+func (w *world) searchMetrics() {
+	w.t.Helper()
+	resp, err := http.Get(w.url + "/metrics")
+	if err != nil {
+		return
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	must(w.t, err)
+	if resp.StatusCode == http.StatusNotFound {
+		return // they have an address of their own
+	}
+	if !strings.Contains(string(text), "lockstep_") {
+		w.t.Errorf("no metrics: %d", resp.StatusCode)
+	}
+	watch.Text(w.t, "metrics", string(text))
+}
+
 // waitFor polls until ask says yes.
 func (w *world) waitFor(what string, ask func(context.Context) bool) {
 	w.t.Helper()
-	w.waitWithin(3*time.Minute, what, ask)
-}
-
-// waitWithin is waitFor for what takes longer.
-func (w *world) waitWithin(most time.Duration, what string, ask func(context.Context) bool) {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), most)
+	ctx, cancel := context.WithTimeout(w.t.Context(), cmp.Or(w.patience, 3*time.Minute))
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -280,6 +303,9 @@ func (w *world) request(method, path string, header http.Header, body io.Reader)
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)
 	must(w.t, err)
+	if resp.StatusCode >= 400 {
+		watch.Text(w.t, path+" answered", string(text))
+	}
 	return answer{resp.StatusCode, resp.Header, string(text)}
 }
 
@@ -339,7 +365,7 @@ func migrate(t *testing.T, url string) {
 	pool, err := pgxpool.New(t.Context(), url)
 	must(t, err)
 	defer pool.Close()
-	m := postgres.Migrator{Pool: pool, MedusaSchema: testdb.MedusaSchema, Log: slog.New(slog.DiscardHandler)}
+	m := postgres.Migrator{Pool: pool, MedusaSchema: testdb.MedusaSchema, Log: watch.Logger(t)}
 	must(t, m.Up(t.Context()))
 }
 

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/lockstephq/lockstep"
+	"github.com/lockstephq/lockstep/internal/watch"
 )
 
 // answerErr is an error that knows its status, as those of clerk do.
@@ -230,7 +230,7 @@ func TestDatabaseAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newStore()
 		var log bytes.Buffer
-		guard := newGuard(t, store, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+		guard := newGuard(t, store, func(c *Config) { c.Log = watch.Logger(t, &log) })
 		h := guard.RequireAuth(http.HandlerFunc(who))
 		store.err = errors.New("no route to host")
 		for range 2 { // an outage is not remembered

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -19,6 +18,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/engine"
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/internal/standin"
+	"github.com/lockstephq/lockstep/internal/watch"
 	"github.com/lockstephq/lockstep/medusa"
 )
 
@@ -66,7 +66,7 @@ func openWorld(t *testing.T) *world {
 	}
 	u.User = url.User(standin.Owner)
 	w.owner = open(t, u.String())
-	m := postgres.Migrator{Pool: w.owner, MedusaSchema: os.Getenv("LOCKSTEP_MEDUSA_SCHEMA"), Log: slog.New(slog.DiscardHandler)}
+	m := postgres.Migrator{Pool: w.owner, MedusaSchema: os.Getenv("LOCKSTEP_MEDUSA_SCHEMA"), Log: watch.Logger(t)}
 	if err := m.Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -155,7 +155,7 @@ func TestVersion(t *testing.T) {
 		w.Header().Set("X-Shopify-API-Version", version)
 		_, _ = io.WriteString(w, `{"data":{"byUser":null,"currentAppInstallation":{"accessScopes":[{"handle":"write_customers"}]}}}`)
 	})
-	target := newTestTarget(t, shop.URL, func(o *Options) { o.Log = logTo(&logged, &mu) })
+	target := newTestTarget(t, shop.URL, func(o *Options) { o.Log = logTo(t, &logged, &mu) })
 	for range 3 {
 		if err := readIt(t.Context(), target); err != nil {
 			t.Errorf("a read fails: %v", err)

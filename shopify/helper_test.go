@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lockstephq/lockstep"
+	"github.com/lockstephq/lockstep/internal/watch"
 )
 
 const testShop = "acme.myshopify.com"
@@ -118,12 +119,12 @@ func writeIt(ctx context.Context, t *Target) error {
 }
 
 // logTo collects a target's log lines.
-func logTo(b *strings.Builder, mu *sync.Mutex) *slog.Logger {
-	return slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+func logTo(t *testing.T, b *strings.Builder, mu *sync.Mutex) *slog.Logger {
+	return watch.Logger(t, writerFunc(func(p []byte) (int, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		return b.Write(p)
-	}), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}))
 }
 
 type writerFunc func(p []byte) (int, error)

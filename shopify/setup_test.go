@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/internal/emulator"
 	"github.com/lockstephq/lockstep/internal/engine"
+	"github.com/lockstephq/lockstep/internal/watch"
 	"github.com/lockstephq/lockstep/shopify"
 )
 
@@ -302,7 +302,7 @@ func TestLogsNameNobody(t *testing.T) {
 	w.put(t, emulator.CustomerSpec{Phone: "+4520123456", Email: "grace@example.test"})
 	var mu sync.Mutex
 	var text bytes.Buffer
-	log := slog.New(slog.NewTextHandler(locked{&mu, &text}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := watch.Logger(t, locked{&mu, &text})
 	l := newLinks(w.target(t, w.acme, func(o *shopify.Options) { o.Log = log }))
 	var errs []string
 	note := func(p lockstep.Profile) {

@@ -12,7 +12,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -24,6 +26,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/emulator"
 	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -50,7 +53,16 @@ func TestStories(t *testing.T) {
 	})
 }
 
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"lockstep": main}) }
+// What the command writes on standard error, its logs and errors, is searched for
+// what nobody may read; standard output is what was asked for.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"lockstep": func() {
+		os.Exit(run(os.Args[1:], os.Stdout, watch.ToFile(os.Getenv(leaks), os.Stderr)))
+	}})
+}
+
+// leaks names the file for what was found.
+const leaks = "LOCKSTEP_TEST_LEAKS"
 
 type clerkKey struct{}
 
@@ -59,6 +71,8 @@ var signingKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.Ge
 
 func setup(env *testscript.Env) error {
 	t := env.T().(testing.TB)
+	env.Setenv(leaks, filepath.Join(env.WorkDir, "leaks"))
+	env.Defer(func() { watch.Noted(t, filepath.Join(env.WorkDir, "leaks")) })
 	db := testdb.Bare(t, standin.Options{MedusaSchema: testdb.MedusaSchema})
 	addr, err := freeAddr()
 	if err != nil {

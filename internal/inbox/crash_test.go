@@ -24,6 +24,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/localpg"
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/internal/standin"
+	"github.com/lockstephq/lockstep/internal/watch"
 	"github.com/lockstephq/lockstep/targettest"
 )
 
@@ -50,7 +51,7 @@ func serve(role app.Role) error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	a, err := app.Open(config, log, app.WithTargets(func(t lockstep.Target) lockstep.Target {
 		if t.Name() != "medusa" {
 			return t
@@ -144,7 +145,7 @@ func newCrash(t testing.TB) *crash {
 	w.pool, err = pgxpool.New(t.Context(), pg.URL(standin.Owner, ""))
 	must(t, err)
 	t.Cleanup(w.pool.Close)
-	must(t, (&postgres.Migrator{Pool: w.pool, MedusaSchema: "medusa", Log: slog.New(slog.DiscardHandler)}).Up(t.Context()))
+	must(t, (&postgres.Migrator{Pool: w.pool, MedusaSchema: "medusa", Log: watch.Logger(t)}).Up(t.Context()))
 	w.clerk, err = emulator.NewClerk(emulator.ClerkOptions{Schedule: quickRetries()})
 	must(t, err)
 	t.Cleanup(w.clerk.Close)
@@ -265,7 +266,10 @@ func (w *crash) stopAll() {
 		if err := p.cmd.Wait(); err != nil {
 			w.t.Errorf("%s did not stop well: %v", p.role, err)
 		}
-		if data, err := os.ReadFile(p.log); err == nil && w.t.Failed() {
+		data, err := os.ReadFile(p.log)
+		must(w.t, err)
+		watch.Text(w.t, "the log of "+string(p.role), string(data))
+		if w.t.Failed() {
 			w.t.Logf("%s wrote:\n%s", p.log, data[max(0, len(data)-4000):])
 		}
 	}

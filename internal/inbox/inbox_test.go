@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/localpg/pgtest"
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 	"github.com/lockstephq/lockstep/targettest"
 )
 
@@ -38,7 +38,7 @@ func (b *box) start(targets ...lockstep.Target) *Inbox {
 	b.t.Helper()
 	in, err := NewWorker(Config{
 		Pool: testdb.Pool(b.t, b.db, testdb.Role), JobPool: testdb.Pool(b.t, b.db, testdb.Role),
-		Targets: targets, Workers: 100, Log: slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Targets: targets, Workers: 100, Log: watch.Logger(b.t),
 	})
 	if err != nil {
 		b.t.Fatal(err)
@@ -340,7 +340,7 @@ func TestQueueNamesAreValidAndDistinct(t *testing.T) {
 		}
 		seen[name] = target
 		f := targettest.NewFake(target)
-		if _, err := NewWorker(Config{Pool: pool, JobPool: pool, Targets: []lockstep.Target{f}, Log: slog.New(slog.DiscardHandler)}); err != nil {
+		if _, err := NewWorker(Config{Pool: pool, JobPool: pool, Targets: []lockstep.Target{f}, Log: watch.Logger(t)}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

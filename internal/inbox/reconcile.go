@@ -177,15 +177,21 @@ func (r *reconciling) close(ctx context.Context, err error) error {
 	defer cancel()
 	switch {
 	case err == nil:
-		return errors.Join(postgres.Redact(r.store.CloseRun(ended, r.run, "done", "")), postgres.Redact(r.store.PruneRuns(ended, r.run.Spec.Deep, keepRuns)))
+		return r.end(ended, "done", "")
 	case errors.Is(err, errStopping):
 		return errors.Join(err, postgres.Redact(r.store.LeaveRun(ended, r.run)))
 	case errors.Is(err, postgres.ErrLost):
 		return err
 	case errors.Is(err, context.Canceled):
-		return errors.Join(err, postgres.Redact(r.store.CloseRun(ended, r.run, "cancelled", "stopped by a person")))
+		return errors.Join(err, r.end(ended, "cancelled", "stopped by a person"))
 	}
-	return errors.Join(err, postgres.Redact(r.store.CloseRun(ended, r.run, "failed", err.Error())))
+	return errors.Join(err, r.end(ended, "failed", err.Error()))
+}
+
+// end closes the run, and drops the reports of old ones, however it ended: runs
+// that fail every few minutes fill tables too.
+func (r *reconciling) end(ctx context.Context, state, reason string) error {
+	return errors.Join(postgres.Redact(r.store.CloseRun(ctx, r.run, state, reason)), postgres.Redact(r.store.PruneRuns(ctx, r.run.Spec.Deep, keepRuns)))
 }
 
 // walkAll takes the steps that are left, and waits for the repairs.

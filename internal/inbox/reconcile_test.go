@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 	"github.com/lockstephq/lockstep/targettest"
 )
 
@@ -121,7 +121,7 @@ func TestWhatIsUnderWayIsNoDrift(t *testing.T) {
 	t.Parallel()
 	db := testdb.New(t)
 	b := &box{t: t, db: db, pool: testdb.Pool(t, db, "")}
-	in, err := New(Config{Pool: b.pool, JobPool: b.pool, Targets: []lockstep.Target{targettest.NewFake("fake")}, Log: slog.New(slog.DiscardHandler)})
+	in, err := New(Config{Pool: b.pool, JobPool: b.pool, Targets: []lockstep.Target{targettest.NewFake("fake")}, Log: watch.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,6 +188,27 @@ func TestAnotherRunGivesUpTheOld(t *testing.T) {
 	}
 	if state := testdb.Query[string](t, b.pool, `select state from lockstep.reconcile_runs where id = $1`, old.ID); state != "cancelled" {
 		t.Errorf("the old run is %s", state)
+	}
+}
+
+// Reports do not grow for ever, though every run fails.
+func TestFailedRunsAreForgottenToo(t *testing.T) {
+	t.Parallel()
+	b := stocked(t, 1, targettest.NewFake("fake"))
+	if _, err := b.pool.Exec(t.Context(), `
+		insert into lockstep.reconcile_runs (deep, dry_run, full_walk, targets, settings, lease, lease_until, holder, state)
+		select deep, false, false, '{}', '{}', 1, null, '', 'failed' from generate_series(1, 100), unnest('{true,false}'::bool[]) deep`); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, err := b.Reconcile(ctx, nil, ReconcileOptions{Progress: func(Progress) { cancel() }}); err == nil {
+		t.Error("a cancelled run came to its end")
+	}
+	left := func(deep bool) int {
+		return testdb.Query[int](t, b.pool, `select count(*) from lockstep.reconcile_runs where deep = $1`, deep)
+	}
+	if left(false) != keepRuns || left(true) != 100 {
+		t.Errorf("%d shallow runs are left, want %d, and %d deep ones, want 100", left(false), keepRuns, left(true))
 	}
 }
 
@@ -271,7 +292,7 @@ func TestReconcileThroughAPooler(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	in, err := NewWorker(Config{Pool: pool, JobPool: pool, Targets: []lockstep.Target{f}, PollOnly: true, Log: slog.New(slog.DiscardHandler)})
+	in, err := NewWorker(Config{Pool: pool, JobPool: pool, Targets: []lockstep.Target{f}, PollOnly: true, Log: watch.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package inbox
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 	"github.com/lockstephq/lockstep/targettest"
 )
 
@@ -153,7 +153,7 @@ func TestLagCountsFromAccepting(t *testing.T) {
 		t.Fatal(err)
 	}
 	var lags []time.Duration
-	in, err := New(Config{Pool: pool, JobPool: pool, Targets: []lockstep.Target{targettest.NewFake("fake")}, Log: slog.New(slog.DiscardHandler),
+	in, err := New(Config{Pool: pool, JobPool: pool, Targets: []lockstep.Target{targettest.NewFake("fake")}, Log: watch.Logger(t),
 		Linked: func(_ string, lag time.Duration) { lags = append(lags, lag) }})
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 )
 
 // loud fails a test whose worker warns.
@@ -44,7 +45,7 @@ func TestJobEngineKeepsHouseAsTheRole(t *testing.T) {
 	}
 	pool := testdb.Pool(t, db, testdb.Role)
 	in, err := NewWorker(Config{
-		Pool: pool, JobPool: testdb.Pool(t, db, testdb.Role), Log: slog.New(loud{slog.NewTextHandler(t.Output(), nil), t}),
+		Pool: pool, JobPool: testdb.Pool(t, db, testdb.Role), Log: slog.New(loud{watch.Logger(t).Handler(), t}),
 	})
 	if err != nil {
 		t.Fatal(err)

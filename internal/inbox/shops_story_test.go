@@ -2,7 +2,6 @@ package inbox
 
 import (
 	"context"
-	"log/slog"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 	"github.com/lockstephq/lockstep/medusa"
 	"github.com/lockstephq/lockstep/shopify"
 )
@@ -65,7 +65,7 @@ func (m *mall) work(workers int, targets []lockstep.Target) *Inbox {
 	m.t.Helper()
 	in, err := NewWorker(Config{
 		Pool: testdb.Pool(m.t, m.db, testdb.Role), JobPool: testdb.Pool(m.t, m.db, testdb.Role),
-		Targets: targets, Workers: workers, Log: slog.New(slog.NewTextHandler(m.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Targets: targets, Workers: workers, Log: watch.Logger(m.t),
 	})
 	if err != nil {
 		m.t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/internal/postgres"
+	"github.com/lockstephq/lockstep/internal/watch"
 	"github.com/lockstephq/lockstep/targettest"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
@@ -49,6 +50,7 @@ func scrape(t *testing.T, m *Metrics) string {
 	if w.Code != 200 {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
+	watch.Text(t, "metrics", w.Body.String())
 	return w.Body.String()
 }
 

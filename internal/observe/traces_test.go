@@ -3,13 +3,13 @@ package observe
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/lockstephq/lockstep"
+	"github.com/lockstephq/lockstep/internal/watch"
 	"github.com/lockstephq/lockstep/targettest"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -20,7 +20,7 @@ import (
 func newTraces(t *testing.T) (*Traces, func() tracetest.SpanStubs) {
 	t.Helper()
 	exporter := tracetest.NewInMemoryExporter()
-	traces, err := NewTraces(exporter, slog.New(slog.DiscardHandler))
+	traces, err := NewTraces(exporter, watch.Logger(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package postgres_test
 
 import (
-	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +16,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
 )
@@ -193,7 +193,7 @@ func TestJobEngineIsRivers(t *testing.T) {
 	theirs, ours := testdb.Bare(t, standin.Options{}), testdb.Bare(t, standin.Options{})
 	pool := testdb.Pool(t, theirs, standin.Owner)
 	exec(t, pool, `create schema lockstep`)
-	river, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Schema: "lockstep", Logger: slog.New(slog.DiscardHandler)})
+	river, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Schema: "lockstep", Logger: watch.Logger(t)})
 	must(t, err)
 	_, err = river.Migrate(t.Context(), rivermigrate.DirectionUp, nil)
 	must(t, err)

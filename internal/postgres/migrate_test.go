@@ -5,7 +5,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"testing"
 
@@ -15,10 +14,11 @@ import (
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 )
 
 func migrator(t *testing.T, db pgtest.DB) *postgres.Migrator {
-	return &postgres.Migrator{Pool: testdb.Pool(t, db, standin.Owner), MedusaSchema: "medusa", Log: slog.New(slog.DiscardHandler)}
+	return &postgres.Migrator{Pool: testdb.Pool(t, db, standin.Owner), MedusaSchema: "medusa", Log: watch.Logger(t)}
 }
 
 //go:embed testdata/dump.sql
@@ -59,7 +59,7 @@ func TestUpDownUp(t *testing.T) {
 func TestUpWithoutSupabaseAndMedusa(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t, "plain", func(context.Context, string) error { return nil })
-	m := &postgres.Migrator{Pool: testdb.Pool(t, db, ""), MedusaSchema: "medusa", Log: slog.New(slog.DiscardHandler)}
+	m := &postgres.Migrator{Pool: testdb.Pool(t, db, ""), MedusaSchema: "medusa", Log: watch.Logger(t)}
 	must(t, m.Up(t.Context()))
 	must(t, postgres.NewStore(m.Pool).Ping(t.Context()))
 }
@@ -127,7 +127,7 @@ func TestUpRefusesTransactionPooler(t *testing.T) {
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	must(t, err)
 	t.Cleanup(pool.Close)
-	m := &postgres.Migrator{Pool: pool, MedusaSchema: "medusa", Log: slog.New(slog.DiscardHandler)}
+	m := &postgres.Migrator{Pool: pool, MedusaSchema: "medusa", Log: watch.Logger(t)}
 	if err := m.Up(t.Context()); !errors.Is(err, postgres.ErrTransactionPooler) {
 		t.Errorf("Up: %v", err)
 	}

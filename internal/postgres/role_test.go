@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/postgres"
 	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 )
 
 // refused runs sql and wants the code of a missing privilege.
@@ -223,7 +223,7 @@ func TestRoleIsRefused(t *testing.T) {
 	}
 	exec(t, super, `drop role lockstep_bypass, lockstep_member; create role lockstep_owner login;
 		create table if not exists public.profiles (id text primary key, clerk_updated_at timestamptz); alter table public.profiles owner to lockstep_owner`)
-	owner := postgres.Migrator{Pool: super, MedusaSchema: testdb.MedusaSchema, Log: slog.New(slog.DiscardHandler), Role: postgres.Role{Name: "lockstep_owner"}}
+	owner := postgres.Migrator{Pool: super, MedusaSchema: testdb.MedusaSchema, Log: watch.Logger(t), Role: postgres.Role{Name: "lockstep_owner"}}
 	if err := owner.Up(t.Context()); !errors.Is(err, postgres.ErrRoleUnsafe) {
 		t.Errorf("the owner of profiles: %v", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/lockstephq/lockstep/docs"
+	"github.com/lockstephq/lockstep/internal/watch"
 	"github.com/lockstephq/lockstep/internal/web"
 )
 
@@ -30,7 +30,7 @@ func newOperator(t *testing.T, fail error) *front {
 	log := &logBuffer{}
 	f := web.Front{
 		Ready: func(context.Context) (web.Health, error) { return web.Health{}, nil },
-		Log:   slog.New(slog.NewTextHandler(log, nil)),
+		Log:   watch.Logger(t, log),
 		Operator: &web.Operator{
 			Token: operatorToken, Status: say("status"), Watchdogs: say("watchdogs"), Conflicts: of("conflicts"),
 			Choose: func(_ context.Context, user, target, choice, customer string) (any, error) {
@@ -117,7 +117,7 @@ func TestOperatorIsOffWithoutAToken(t *testing.T) {
 	for _, auth := range []string{"", "Bearer ", "Bearer false"} {
 		wantError(t, f.operate("GET", "/v1/operator/status", auth, ""), http.StatusNotFound, "NOT_FOUND")
 	}
-	short := httptest.NewServer(web.Front{Log: slog.New(slog.DiscardHandler), Operator: &web.Operator{
+	short := httptest.NewServer(web.Front{Log: watch.Logger(t), Operator: &web.Operator{
 		Status: func(context.Context) (any, error) { return nil, nil }}}.Handler())
 	t.Cleanup(short.Close)
 	f = &front{short, t, nil}
@@ -132,16 +132,16 @@ func TestOperatorErrors(t *testing.T) {
 		code   string
 		quotes bool
 	}{
-		{&web.RefusedError{Kind: web.ErrNotFound, Text: "canary"}, http.StatusNotFound, "NOT_FOUND", true},
-		{&web.RefusedError{Kind: web.ErrBadRequest, Text: "canary"}, http.StatusBadRequest, "BAD_REQUEST", true},
-		{&web.RefusedError{Text: "canary"}, http.StatusServiceUnavailable, "UPSTREAM_UNAVAILABLE", true},
-		{errors.New("canary"), http.StatusServiceUnavailable, "UPSTREAM_UNAVAILABLE", false},
-		{fmt.Errorf("canary: %w", web.ErrNotFound), http.StatusServiceUnavailable, "UPSTREAM_UNAVAILABLE", false},
+		{&web.RefusedError{Kind: web.ErrNotFound, Text: "some-cause"}, http.StatusNotFound, "NOT_FOUND", true},
+		{&web.RefusedError{Kind: web.ErrBadRequest, Text: "some-cause"}, http.StatusBadRequest, "BAD_REQUEST", true},
+		{&web.RefusedError{Text: "some-cause"}, http.StatusServiceUnavailable, "UPSTREAM_UNAVAILABLE", true},
+		{errors.New("some-cause"), http.StatusServiceUnavailable, "UPSTREAM_UNAVAILABLE", false},
+		{fmt.Errorf("some-cause: %w", web.ErrNotFound), http.StatusServiceUnavailable, "UPSTREAM_UNAVAILABLE", false},
 	} {
 		f := newOperator(t, c.err)
 		got := f.operate("GET", "/v1/operator/users/user_a", "Bearer "+operatorToken, "")
 		wantError(t, got, c.status, c.code)
-		if strings.Contains(got.body, "canary") != c.quotes {
+		if strings.Contains(got.body, "some-cause") != c.quotes {
 			t.Errorf("%v: answered %s", c.err, got.body)
 		}
 		if (got.header.Get("Retry-After") != "") != (c.status == http.StatusServiceUnavailable) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/lockstephq/lockstep"
+	"github.com/lockstephq/lockstep/internal/watch"
 	"github.com/lockstephq/lockstep/internal/web"
 )
 
@@ -32,7 +33,7 @@ func newFront(t *testing.T, receive web.Receive, ready error) *front {
 	f := web.Front{
 		Webhooks: map[string]web.Receive{"clerk": receive},
 		Ready:    func(context.Context) (web.Health, error) { return web.Health{Status: "ready", Database: "ok"}, ready },
-		Log:      slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log:      watch.Logger(t, log),
 	}
 	server := httptest.NewUnstartedServer(f.Handler())
 	server.Config.ErrorLog = slog.NewLogLogger(f.Log.Handler(), slog.LevelWarn)
@@ -328,7 +329,7 @@ func TestBodyCutOff(t *testing.T) {
 	f := web.Front{Webhooks: map[string]web.Receive{"clerk": func(context.Context, http.Header, []byte) (lockstep.Receipt, error) {
 		t.Error("half a body was received")
 		return lockstep.ReceiptApplied, nil
-	}}, Log: slog.New(slog.DiscardHandler)}
+	}}, Log: watch.Logger(t)}
 	w := httptest.NewRecorder()
 	body := io.MultiReader(strings.NewReader(`{"type":`), brokenReader{})
 	f.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/webhooks/clerk", body))
