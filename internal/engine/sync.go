@@ -29,6 +29,7 @@ type Result struct {
 	Refused  string            // the phone number that the target does not take
 	Wrote    []Action          // the writes that took effect, in order
 	Released []string          // the customers that were released
+	MarkOnly bool              // no link, but a mark, says whose the customer in the way is
 	Choices  []lockstep.Choice // what a person may choose, if the decision is a conflict
 }
 
@@ -48,6 +49,7 @@ func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link locks
 		}
 		d := Plan(f)
 		res.Decision, res.Choices = d, nil
+		res.MarkOnly = d.HeldBy != "" && f.linked[d.BlockedBy] != d.HeldBy
 		if d.Status == lockstep.StatusConflict {
 			res.Choices = Choices(f, false)
 		}
@@ -108,7 +110,7 @@ func look(ctx context.Context, t lockstep.Target, p lockstep.Profile, link locks
 	if f.Found, err = t.Resolve(ctx, q); err != nil {
 		return f, fmt.Errorf("resolve: %w", err)
 	}
-	if err := nameOwners(ctx, t.Name(), &f.Found, owners); err != nil {
+	if f.linked, err = nameOwners(ctx, t.Name(), &f.Found, owners); err != nil {
 		return f, err
 	}
 	if f.Choice != nil && f.Choice.Customer != "" {
@@ -131,7 +133,7 @@ func lookForChosen(ctx context.Context, t lockstep.Target, f Facts, owners Owner
 		return nil, nil
 	}
 	named := lockstep.Found{ByEmail: []lockstep.Customer{*found.ByLink}}
-	if err := nameOwners(ctx, t.Name(), &named, owners); err != nil {
+	if _, err := nameOwners(ctx, t.Name(), &named, owners); err != nil {
 		return nil, err
 	}
 	return &named.ByEmail[0], nil
@@ -183,8 +185,9 @@ func Drifted(t lockstep.Target, p lockstep.Profile, link lockstep.Link, now lock
 
 // nameOwners lets the links overrule the marks: somebody may have taken a mark
 // off, or copied one, in the store's admin. The link's own customer keeps what
-// it carries: a lost mark is written again, another's mark is a conflict.
-func nameOwners(ctx context.Context, target string, found *lockstep.Found, owners Owners) error {
+// it carries: a lost mark is written again, another's mark is a conflict. It
+// returns the links' users by customer.
+func nameOwners(ctx context.Context, target string, found *lockstep.Found, owners Owners) (map[string]string, error) {
 	var ids []string
 	for _, list := range [][]lockstep.Customer{found.ByUser, found.ByEmail} {
 		for _, c := range list {
@@ -192,11 +195,11 @@ func nameOwners(ctx context.Context, target string, found *lockstep.Found, owner
 		}
 	}
 	if len(ids) == 0 {
-		return nil
+		return nil, nil
 	}
 	owner, err := owners(ctx, target, ids)
 	if err != nil {
-		return fmt.Errorf("read links: %w", err)
+		return nil, fmt.Errorf("read links: %w", err)
 	}
 	for _, list := range [][]lockstep.Customer{found.ByUser, found.ByEmail} {
 		for i := range list {
@@ -205,7 +208,7 @@ func nameOwners(ctx context.Context, target string, found *lockstep.Found, owner
 			}
 		}
 	}
-	return nil
+	return owner, nil
 }
 
 func (d Decision) writes() bool {
