@@ -110,14 +110,7 @@ func medusaAccounts(t *testing.T) (string, map[string]string, putter) {
 }
 
 func medusaAPI(t *testing.T) (string, map[string]string, putter) {
-	m := emulator.NewMedusa(emulator.MedusaOptions{})
-	server := httptest.NewServer(m)
-	t.Cleanup(server.Close)
-	m.SetBaseURL(server.URL)
-	env := map[string]string{}
-	for _, s := range m.Settings() {
-		env[s.Name] = s.Value
-	}
+	m, env := emulatedMedusa(t, true)
 	return "medusa", env, func(w *world, email string, account bool) string {
 		c, err := m.PutCustomer(emulator.MedusaSpec{Email: email, FirstName: "Shopper", HasAccount: account})
 		must(w.t, err)

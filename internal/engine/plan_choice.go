@@ -80,12 +80,13 @@ func chosenCustomer(f Facts) (own *lockstep.Customer, void string) {
 		return firstOwn(f), ""
 	}
 	own = f.Chosen
+	linked := own != nil && f.Found.ByLink != nil && f.Found.ByLink.ID == own.ID
 	switch {
 	case own == nil:
 		return nil, fmt.Sprintf("customer %s is not there any more", f.Choice.Customer)
 	case isOthers(*own, f.UserID) && own.UserID != f.Choice.Over:
 		return nil, fmt.Sprintf("customer %s is %s's", own.ID, own.UserID)
-	case own.UserID != f.UserID && f.Unverified != "" && lockstep.NormalEmail(own.Email) == f.Unverified:
+	case own.UserID != f.UserID && !linked && f.Unverified != "" && lockstep.NormalEmail(own.Email) == f.Unverified:
 		return nil, fmt.Sprintf("customer %s holds the e-mail that %s has not verified", own.ID, f.UserID)
 	}
 	return own, ""
