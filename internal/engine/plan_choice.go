@@ -39,8 +39,8 @@ func planChosen(f Facts) (d Decision, void string) {
 	if void != "" {
 		return d, void
 	}
-	for _, other := range alsoMarked(f, own) {
-		return letGo(other, lockstep.StatusPending, "a person chose another customer for "+f.UserID), ""
+	if others := alsoMarked(f, own); len(others) > 0 {
+		return letGo(others[0], lockstep.StatusPending, "a person chose another customer for "+f.UserID), ""
 	}
 	if own == nil {
 		return createBeside(f), ""
@@ -148,8 +148,8 @@ func letGo(c lockstep.Customer, then lockstep.Status, reason string) Decision {
 
 func planUnlinked(f Facts) Decision {
 	const reason = "a person said that the user has no customer here, until `lockstep sync USER` or another choice"
-	for _, c := range alsoMarked(f, nil) {
-		return letGo(c, lockstep.StatusWaiting, reason)
+	if marked := alsoMarked(f, nil); len(marked) > 0 {
+		return letGo(marked[0], lockstep.StatusWaiting, reason)
 	}
 	return Decision{Action: Nothing, Status: lockstep.StatusWaiting, Reason: reason}
 }
