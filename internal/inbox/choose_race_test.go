@@ -332,3 +332,38 @@ func TestChoiceOfWhatIsNotThere(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A choice that falls away takes no newer one with it.
+func TestVoidChoiceLeavesANewerOne(t *testing.T) {
+	t.Parallel()
+	g := &gate{Fake: targettest.NewFake("fake")}
+	d := &desk{newBox(t, g), g.Fake}
+	own := d.linked("a")
+	rival := d.put(lockstep.Customer{Email: "new@example.test"})
+	d.moves("a", "new@example.test")
+	d.eventually("in conflict", isStatus, "user_a", "conflict")
+	d.exec(`update lockstep.customer_links set lease_until = now() + interval '1 hour'`) // nobody can carry it out yet
+	if err := errors.Join(d.chooses("a", use, rival), d.store.Delete(t.Context(), rival)); err != nil {
+		t.Fatal(err)
+	}
+	writing, chosen := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	g.set(func(string) {
+		once.Do(func() {
+			close(writing)
+			<-chosen
+		})
+	}, nil)
+	d.exec(`update lockstep.customer_links set lease_until = null`)
+	done := make(chan error, 1)
+	go func() { done <- d.SyncUser(t.Context(), "user_a") }()
+	<-writing // by the rules: the choice is void
+	err := d.chooses("a", keep, "")
+	close(chosen)
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	if got := testdb.Query[string](t, d.pool, `select coalesce(choice ->> 'customer', 'none') from lockstep.customer_links where clerk_user_id = 'user_a'`); got != own {
+		t.Errorf("the choice is %s, want the newer one: %s", got, own)
+	}
+}
