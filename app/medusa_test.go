@@ -50,17 +50,23 @@ type apiWorld struct {
 // newAPIWorld uses an admin's login, or the secret key alone.
 func newAPIWorld(t *testing.T, login bool) apiWorld {
 	t.Helper()
-	m := emulator.NewMedusa(emulator.MedusaOptions{})
+	m, env := emulatedMedusa(t, login)
+	return apiWorld{newWorldWith(t, setup{env: env}), m}
+}
+
+// emulatedMedusa is a Medusa behind an address, and the settings that lead there.
+func emulatedMedusa(t *testing.T, login bool) (m *emulator.Medusa, env map[string]string) {
+	t.Helper()
+	m, env = emulator.NewMedusa(emulator.MedusaOptions{}), map[string]string{}
 	server := httptest.NewServer(m)
 	t.Cleanup(server.Close)
 	m.SetBaseURL(server.URL)
-	env := map[string]string{}
 	for _, s := range m.Settings() {
 		if login || !strings.HasPrefix(s.Name, "MEDUSA_ADMIN") {
 			env[s.Name] = s.Value
 		}
 	}
-	return apiWorld{newWorldWith(t, setup{env: env}), m}
+	return m, env
 }
 
 // customersOf are the customers that carry the user.

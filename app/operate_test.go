@@ -88,6 +88,14 @@ func TestOperatorAnswersAsDocumented(t *testing.T) {
 		{"GET", "conflicts", "", 200, `"blocked_by":"cus_account"`},
 		{"GET", "conflicts?target=medusa", "", 200, eve.ID},
 		{"GET", "conflicts?target=other", "", 400, "No such target"},
+		{"GET", "conflicts", "", 200, `"command":"lockstep conflicts resolve ` + eve.ID + ` --target medusa --use cus_account","user":"` + eve.ID + `","choice":"use","customer_id":"cus_account"`},
+		{"POST", "conflicts/resolve", `{"user":"user_nobody","target":"medusa","choice":"create"}`, 404, "resend"},
+		{"POST", "conflicts/resolve", `{"user":"` + eve.ID + `","target":"other","choice":"create"}`, 400, "No such target"},
+		{"POST", "conflicts/resolve", `{"user":"` + eve.ID + `","target":"medusa","choice":"merge"}`, 400, "choose one of use, keep, create and unlink"},
+		{"POST", "conflicts/resolve", `{"user":"` + eve.ID + `","target":"medusa","choice":"use"}`, 400, "use needs the customer's id"},
+		{"POST", "conflicts/resolve", `{"user":"` + eve.ID + `","target":"medusa","choice":"keep","customer_id":"cus_account"}`, 400, "the others take none"},
+		{"POST", "conflicts/resolve", `{"user":"` + eve.ID + `","target":"medusa","choice":"keep"}`, 400, "no customer there to keep"},
+		{"POST", "conflicts/resolve", `{}`, 400, "GET /v1/operator/conflicts lists the choices"},
 		{"GET", "users/" + ada.ID, "", 200, `"email":"ada@Example.test"`},
 		{"GET", "users/" + eve.ID, "", 200, `"status":"conflict"`},
 		{"GET", "users/user_nobody", "", 404, "resend"},
@@ -98,7 +106,9 @@ func TestOperatorAnswersAsDocumented(t *testing.T) {
 		{"POST", "retry", `{"users":["user_nobody"]}`, 404, "resend"},
 		{"POST", "retry", `{"target":"other"}`, 400, "No such target"},
 		{"POST", "retry", `{"target":`, 400, "leave out"},
+		{"POST", "retry", `{"users":[]}`, 400, "an empty list"},
 		{"POST", "retry", `{"target":"medusa"}`, 200, `"links":1,`},
+		{"POST", "conflicts/resolve", `{"user":"` + eve.ID + `","target":"medusa","choice":"use","customer_id":"cus_account"}`, 200, `"choice":"use","customer_id":"cus_account"`},
 		{"GET", "openapi.yaml", "", 200, "openapi: 3.1.0"},
 	} {
 		if got := w.operate(c.method, c.path, c.body); got.status != c.status || !strings.Contains(got.body, c.holds) {
@@ -106,6 +116,10 @@ func TestOperatorAnswersAsDocumented(t *testing.T) {
 		}
 	}
 	w.eventually("what was given up is linked", isLinked, bob.ID)
+	w.eventually("what was chosen is linked", isLinked+` and exists (select from lockstep.customer_links where clerk_user_id = $1 and customer_id = 'cus_account')`, eve.ID)
+	if got := w.operate("GET", "users/"+eve.ID+"/timeline", ""); !strings.Contains(got.body, "a person chose through the operator API: the user's customer is cus_account") {
+		t.Errorf("the timeline does not tell of the choice: %s", got.body)
+	}
 	anonymous := w.request(http.MethodGet, "/v1/operator/status", nil, nil)
 	w.wantError(anonymous, http.StatusUnauthorized, "UNAUTHORIZED")
 	w.wantDocumented(http.MethodGet, "/v1/operator/status", anonymous)

@@ -33,6 +33,8 @@ type Facts struct {
 	Unverified string            // the e-mail in normal form, if it is not verified
 	Found      lockstep.Found    // each UserID: the link's owner or, without a link, the mark
 
+	linked map[string]string // whose links name the customers found; for what follows a decision
+
 	Choice *lockstep.Choice   // a person's; nil for none
 	Chosen *lockstep.Customer // the one that Choice names, as Found would show it; nil if it is gone
 	// Of a deleted user, whose customer ByLink is even if it was let go before:

@@ -39,8 +39,8 @@ func planChosen(f Facts) (d Decision, void string) {
 	if void != "" {
 		return d, void
 	}
-	for _, other := range alsoMarked(f, own) {
-		return unmark(other, lockstep.StatusPending, "a person chose another customer for "+f.UserID), ""
+	if others := alsoMarked(f, own); len(others) > 0 {
+		return unmark(others[0], lockstep.StatusPending, "a person chose another customer for "+f.UserID), ""
 	}
 	if own == nil {
 		return createBeside(f), ""
@@ -80,12 +80,13 @@ func chosenCustomer(f Facts) (own *lockstep.Customer, void string) {
 		return firstOwn(f), ""
 	}
 	own = f.Chosen
+	linked := own != nil && f.Found.ByLink != nil && f.Found.ByLink.ID == own.ID
 	switch {
 	case own == nil:
 		return nil, fmt.Sprintf("customer %s is not there any more", f.Choice.Customer)
 	case isOthers(*own, f.UserID) && own.UserID != f.Choice.Over:
 		return nil, fmt.Sprintf("customer %s is %s's", own.ID, own.UserID)
-	case own.UserID != f.UserID && f.Unverified != "" && lockstep.NormalEmail(own.Email) == f.Unverified:
+	case own.UserID != f.UserID && !linked && f.Unverified != "" && lockstep.NormalEmail(own.Email) == f.Unverified:
 		return nil, fmt.Sprintf("customer %s holds the e-mail that %s has not verified", own.ID, f.UserID)
 	}
 	return own, ""
@@ -147,8 +148,8 @@ func unmark(c lockstep.Customer, then lockstep.Status, reason string) Decision {
 
 func planUnlinked(f Facts) Decision {
 	const reason = "a person said that the user has no customer here, until `lockstep sync USER` or another choice"
-	for _, c := range alsoMarked(f, nil) {
-		return unmark(c, lockstep.StatusWaiting, reason)
+	if marked := alsoMarked(f, nil); len(marked) > 0 {
+		return unmark(marked[0], lockstep.StatusWaiting, reason)
 	}
 	return Decision{Action: Nothing, Status: lockstep.StatusWaiting, Reason: reason}
 }

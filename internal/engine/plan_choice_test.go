@@ -68,6 +68,8 @@ func checkChosen(f Facts, d Decision) error {
 		return nil
 	case isOthers(d.Now, me):
 		return fmt.Errorf("takes another user's customer: %+v", d)
+	case f.Unverified != "" && d.Action == Update && d.Now.UserID != me && lockstep.NormalEmail(d.Now.Email) == f.Unverified && (f.Found.ByLink == nil || f.Found.ByLink.ID != d.Now.ID):
+		return fmt.Errorf("takes %s by an unverified e-mail", d.Now.ID)
 	case c.Kind == lockstep.ChoiceUse && (d.Action == Create || d.Now.ID != c.Customer):
 		return fmt.Errorf("not the customer that was chosen: %+v", d)
 	case d.Action == Create && firstOwn(f) != nil:

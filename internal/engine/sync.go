@@ -30,6 +30,7 @@ type Result struct {
 	Wrote    []Action          // the writes that took effect, in order
 	Released []string          // the customers that were let go
 	LetGo    []string          // of a deleted user: the customers that stay as they were
+	MarkOnly bool              // no link, but a mark, says whose the customer in the way is
 	Choices  []lockstep.Choice // what a person may choose, if the decision is a conflict
 }
 
@@ -55,6 +56,7 @@ func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link locks
 		}
 		d := Plan(f)
 		res.Decision, res.Choices = d, nil
+		res.MarkOnly = d.HeldBy != "" && f.linked[d.BlockedBy] != d.HeldBy
 		if d.Status == lockstep.StatusConflict {
 			res.Choices = Choices(f, false)
 		}
@@ -114,7 +116,7 @@ func look(ctx context.Context, t lockstep.Target, p lockstep.Profile, link locks
 	if f.Found, err = t.Resolve(ctx, q); err != nil {
 		return f, fmt.Errorf("resolve: %w", err)
 	}
-	if err := nameOwners(ctx, t.Name(), &f.Found, owners); err != nil {
+	if f.linked, err = nameOwners(ctx, t.Name(), &f.Found, owners); err != nil {
 		return f, err
 	}
 	if f.Deleted {
@@ -140,7 +142,7 @@ func lookForChosen(ctx context.Context, t lockstep.Target, f Facts, owners Owner
 		return nil, nil
 	}
 	named := lockstep.Found{ByEmail: []lockstep.Customer{*found.ByLink}}
-	if err := nameOwners(ctx, t.Name(), &named, owners); err != nil {
+	if _, err := nameOwners(ctx, t.Name(), &named, owners); err != nil {
 		return nil, err
 	}
 	return &named.ByEmail[0], nil
@@ -192,8 +194,9 @@ func Drifted(t lockstep.Target, p lockstep.Profile, link lockstep.Link, now lock
 
 // nameOwners lets the links overrule the marks: somebody may have taken a mark
 // off, or copied one, in the store's admin. The link's own customer keeps what
-// it carries: a lost mark is written again, another's mark is a conflict.
-func nameOwners(ctx context.Context, target string, found *lockstep.Found, owners Owners) error {
+// it carries: a lost mark is written again, another's mark is a conflict. It
+// returns the links' users by customer.
+func nameOwners(ctx context.Context, target string, found *lockstep.Found, owners Owners) (map[string]string, error) {
 	var ids []string
 	for _, list := range [][]lockstep.Customer{found.ByUser, found.ByEmail} {
 		for _, c := range list {
@@ -201,11 +204,11 @@ func nameOwners(ctx context.Context, target string, found *lockstep.Found, owner
 		}
 	}
 	if len(ids) == 0 {
-		return nil
+		return nil, nil
 	}
 	owner, err := owners(ctx, target, ids)
 	if err != nil {
-		return fmt.Errorf("read links: %w", err)
+		return nil, fmt.Errorf("read links: %w", err)
 	}
 	for _, list := range [][]lockstep.Customer{found.ByUser, found.ByEmail} {
 		for i := range list {
@@ -214,7 +217,7 @@ func nameOwners(ctx context.Context, target string, found *lockstep.Found, owner
 			}
 		}
 	}
-	return nil
+	return owner, nil
 }
 
 // nameHeir finds the user who has a customer by now that was let go before.

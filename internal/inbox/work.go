@@ -235,8 +235,8 @@ func outcome(c postgres.Claim, res engine.Result) postgres.Outcome {
 	d := res.Decision
 	o := postgres.Outcome{
 		CustomerID: res.Customer.ID, Email: res.Customer.Email, Refused: res.Refused, Status: d.Status, Reason: d.Reason,
-		BlockedBy: d.BlockedBy, HeldBy: d.HeldBy, Void: d.Void != "", Choices: res.Choices, Action: string(d.Action), Touched: d.Now.ID,
-		Released: res.Released, LetGo: res.LetGo,
+		BlockedBy: d.BlockedBy, HeldBy: d.HeldBy, MarkOnly: res.MarkOnly, Void: d.Void != "", Choices: res.Choices,
+		Action: string(d.Action), Touched: d.Now.ID, Released: res.Released, LetGo: res.LetGo,
 	}
 	if d.Action == engine.Nothing {
 		o.Action = "found " + string(d.Status) // the history tells news only

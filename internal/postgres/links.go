@@ -163,6 +163,7 @@ type Outcome struct {
 	Reason     string
 	BlockedBy  string
 	HeldBy     string            // the user whose customer BlockedBy is, if anybody's
+	MarkOnly   bool              // a mark says so, and no link: HeldBy cannot have let go of it
 	Void       bool              // the choice that Claim saw does not stand any more
 	Choices    []lockstep.Choice // what a person may choose
 	Action     string            // the last action, for the history
@@ -189,7 +190,7 @@ func (s *Store) Finish(ctx context.Context, tx pgx.Tx, c Claim, o Outcome) (more
 		}
 	}
 	err = tx.QueryRow(ctx, finishSQL, c.UserID, c.Target, c.lease, c.seen, o.CustomerID, o.Email, o.Status, o.Reason,
-		o.BlockedBy, o.Refused, o.HeldBy, heldWindow, asJSON(o.Choices), o.Void, o.LetGo).Scan(&more)
+		o.BlockedBy, o.Refused, o.HeldBy, heldWindow, asJSON(o.Choices), o.Void, o.MarkOnly, o.LetGo).Scan(&more)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil, ErrLost
 	}
@@ -215,14 +216,14 @@ const heldWindow = time.Minute
 const finishSQL = `
 	with freed as (
 	  select from lockstep.customer_links h where h.clerk_user_id = $11 and h.target = $2 and h.clerk_user_id <> $1
-	     and h.customer_id is distinct from nullif($9, '') and h.updated_at > now() - $12::interval
+	     and h.customer_id is distinct from nullif($9, '') and h.updated_at > now() - $12::interval and not $15::boolean
 	)
 	update lockstep.customer_links l set
 	  desired = l.desired + (select count(*) from freed),
 	  applied = $4, queued_at = case when l.desired > $4 or exists (select from freed) then coalesce(l.queued_at, now()) end, lease_until = null,
 	  customer_id = nullif($5, ''), email = nullif($6, ''), status = $7, reason = $8, blocked_by = nullif($9, ''), refused_phone = nullif($10, ''),
-	  held_by = nullif($11, ''), choices = nullif($13, '')::jsonb, choice = case when $14 and (l.choice ->> 'version')::bigint <= $4 then null else l.choice end,
-	  let_go = coalesce($15::text[], '{}'),
+	  held_by = nullif($11, ''), choices = nullif($13, '')::jsonb, choice = case when $14::boolean and (l.choice ->> 'version')::bigint <= $4 then null else l.choice end,
+	  let_go = coalesce($16::text[], '{}'),
 	  first_seen_at = case when $5 <> '' then coalesce(l.first_seen_at, now()) else l.first_seen_at end,
 	  last_seen_at = case when $5 <> '' then now() else l.last_seen_at end, updated_at = now()
 	 where l.clerk_user_id = $1 and l.target = $2 and l.lease = $3
