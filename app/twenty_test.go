@@ -139,7 +139,7 @@ func (m *mall) checkSlow() {
 	must(m.t, m.pool.QueryRow(m.t.Context(), `
 		select count(distinct id), count(*) filter (where e ~ 'limited|points|THROTTLED|429'), count(distinct id) filter (where metadata ? 'snoozes'),
 		       coalesce(string_agg(distinct e, '; '), 'none')
-		  from lockstep.river_job left join lateral (select x ->> 'error' as e from unnest(errors) x) on true
+		  from lockstep.river_job left join lateral (select x ->> 'error' as e from unnest(errors) x) f on true
 		 where kind = 'sync' and args ->> 'target' = $1`, targetOf(m.slow)).Scan(&jobs, &spent, &snoozes, &errs))
 	m.t.Logf("%d of its %d jobs were put off; errors: %s", snoozes, jobs, errs)
 	if spent > 0 || jobs == 0 || snoozes == 0 {

@@ -70,7 +70,7 @@ func reportShops(w io.Writer, done []app.ShopBackfilled, failed error, asJSON bo
 			fmt.Fprintf(w, "%s: read %d customers in %v; %d rows were made or renewed.\n", b.Shop, b.Read, b.Took.Round(time.Millisecond), b.Changed)
 		}
 		if !asJSON && b.Asked > 0 {
-			fmt.Fprintf(w, "%s: %d rows had no customer in that, who were asked for one by one: those who are gone are marked as deleted.\n", b.Shop, b.Asked)
+			fmt.Fprintf(w, "%s: rows whose customers were not among them: %d. Each was asked for by its id; who is gone is marked as deleted.\n", b.Shop, b.Asked)
 		}
 		if !b.Exact() {
 			drift = errors.Join(drift, describeShop(b))
