@@ -39,6 +39,9 @@ func TestWhoIsWho(t *testing.T) {
 		s.end()
 	})
 	t.Logf("written by the worker: %v; the last look: %v", st.wrote, st.ended)
+	if st.n < 100 {
+		return // -short, or fewer were asked for
+	}
 	for what, n := range map[string]int{
 		"create": st.wrote["create"], "adopt": st.wrote["adopt"], "update": st.wrote["update"], "release": st.wrote["release"],
 		"linked": st.ended["linked"], "conflict": st.ended["conflict"], "waiting": st.ended["waiting"], "released": st.ended["released"],
