@@ -107,6 +107,9 @@ func TestForgottenIsNoJobsConcern(t *testing.T) {
 	}
 	b.eventually("the job ended", `select exists (select from lockstep.river_job where kind = 'sync' and state = 'cancelled')`)
 	b.eventually("so did that of the erasure", `select bool_and(state = 'completed') from lockstep.river_job where kind = 'privacy'`)
+	if again, err := b.Forget(t.Context(), "user_ada", ""); err != nil || !again.Done.Equal(*proof.Done) {
+		t.Errorf("again: %+v, %v", again, err)
+	}
 	if n := testdb.Query[int](t, b.pool, `select count(*) from lockstep.customer_links`); n != 0 {
 		t.Errorf("%d links", n)
 	}
