@@ -56,8 +56,8 @@ type Target interface {
 	// more, such as Shopify to delete whoever ever had orders. A customer that is
 	// to be a living user's no more is let go by Unmark. It may be repeated.
 	//
-	// A customer that is gone, or does not carry now.UserID, is left alone and is
-	// no error. Nor is an account anonymised or deleted that somebody else signs in
+	// A customer that is gone, or does not carry now.UserID, is left alone: done is
+	// empty then, and there is no error. Nor is an account anonymised or deleted that somebody else signs in
 	// to, or may: its mark comes off. An empty now.UserID stands for a customer
 	// that carries no mark, since it was let go before; it must be no account.
 	Release(ctx context.Context, now Customer, how OnDelete) (done OnDelete, err error)

@@ -17,11 +17,11 @@ type Erasure = postgres.Erasure
 
 // ErrStillThere is a user whom Clerk has: the next look there would bring
 // everything back.
-var ErrStillThere = errors.New("Clerk still has the user, so the next sync would bring everything back: " +
+var ErrStillThere = errors.New("still in Clerk, so the next sync would bring everything back: " +
 	"delete the user in Clerk's dashboard (Users, the user, Delete user), then run lockstep forget again")
 
 // errOtherInstance guards against a key of another instance, which knows nobody.
-var errOtherInstance = errors.New("Clerk knows none of the other users either, so CLERK_SECRET_KEY is of another instance: correct it")
+var errOtherInstance = errors.New("none of the other users is in Clerk either, so CLERK_SECRET_KEY is of another instance: correct it")
 
 // Forget erases a user who is gone from Clerk: what Lockstep holds, and the
 // customers as the policy of each target says, or customers for this user. It may
@@ -99,7 +99,7 @@ func (a *App) operatorForget(ctx context.Context, in *inbox.Inbox, userID, custo
 	case err == nil:
 		return proof, nil
 	case errors.Is(err, ErrStillThere) || errors.Is(err, errOtherInstance):
-		return nil, &web.RefusedError{Kind: web.ErrBadRequest, Text: err.Error()}
+		return nil, &web.RefusedError{Kind: web.ErrBadRequest, Text: "Not done: " + err.Error()}
 	case proof.UserID != "":
 		return nil, &web.RefusedError{Text: fmt.Sprintf("Begun, and the workers go on: %v", postgres.Redact(err))}
 	}

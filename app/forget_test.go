@@ -99,7 +99,7 @@ func TestForgetErasesEverywhere(t *testing.T) {
 	if _, err := w.command().Forget(t.Context(), u.ID, ""); !errors.Is(err, app.ErrStillThere) {
 		t.Fatalf("while Clerk has the user: %v", err)
 	}
-	if got := w.operate("POST", "users/"+u.ID+"/forget", ""); got.status != http.StatusBadRequest || !strings.Contains(got.body, "Clerk still has the user") {
+	if got := w.operate("POST", "users/"+u.ID+"/forget", ""); got.status != http.StatusBadRequest || !strings.Contains(got.body, "still in Clerk") {
 		t.Errorf("the operator API: %+v", got)
 	}
 	if email := testdb.Query[string](t, w.pool, `select email from public.profiles where id = $1`, u.ID); email != "Canary@example.test" {

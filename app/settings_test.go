@@ -203,6 +203,8 @@ func TestOtherBadSettings(t *testing.T) {
 		{"MEDUSA_MODE", canary, "database"},
 		{"MEDUSA_ACCOUNTS", canary, "clerk"},
 		{"MEDUSA_ACCOUNTS", "clerk", "MEDUSA_MODE=database"}, // there is no MEDUSA_MODE
+		{"MEDUSA_ON_DELETE", canary, "keep, anonymise or delete"},
+		{"SHOPIFY_ON_DELETE", canary, "keep, anonymise or delete"},
 		{"MEDUSA_SCHEMA", canary + "\x00", "databaseSchema"},
 		{"MEDUSA_SCHEMA", strings.Repeat(canary, 11), "databaseSchema"},
 	} {

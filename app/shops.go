@@ -48,11 +48,14 @@ func (s *settings) shops() []ShopConfig {
 			WebhookSecret: s.get("SHOPIFY_WEBHOOK_SECRET", ""), APIURL: s.get("SHOPIFY_API_URL", ""),
 		})
 	}
+	fallback := s.onDelete("SHOPIFY_ON_DELETE", s.get("SHOPIFY_ON_DELETE", ""))
 	seen := map[string]bool{}
 	for i := range shops {
 		shops[i].Shop = strings.ToLower(strings.TrimSpace(shops[i].Shop))
-		how := cmp.Or(string(shops[i].OnDelete), s.get("SHOPIFY_ON_DELETE", ""))
-		shops[i].OnDelete = s.onDelete("SHOPIFY_ON_DELETE, or on_delete of a shop,", how)
+		if own := shops[i].OnDelete; own != "" {
+			shops[i].OnDelete = s.onDelete("on_delete of "+shops[i].Shop, string(own))
+		}
+		shops[i].OnDelete = cmp.Or(shops[i].OnDelete, fallback)
 		s.checkShop(shops[i], seen)
 	}
 	return shops

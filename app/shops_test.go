@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/lockstephq/lockstep"
 	"github.com/lockstephq/lockstep/app"
 )
 
@@ -36,12 +37,35 @@ func TestShopSettingsThatAreWrong(t *testing.T) {
 		"another domain":     {"shopify: [{shop: shop.example.com, access_token: shpat_secret}]", "permanent address"},
 		"twice":              {"shopify: [{shop: a.myshopify.com, access_token: shpat_secret}, {shop: A.myshopify.com, access_token: shpat_secret}]", "twice"},
 		"no token":           {"shopify: [{shop: a.myshopify.com, client_id: id}]", "SHOPIFY_ACCESS_TOKEN of a.myshopify.com"},
+		"no policy":          {"shopify: [{shop: a.myshopify.com, access_token: shpat_secret, on_delete: burn}]", "on_delete of a.myshopify.com must be keep, anonymise or delete"},
 		"unset in the shell": {"shopify: [{shop: a.myshopify.com, access_token: \"${NOT_SET}\"}]", "NOT_SET"},
 	} {
 		_, err := load(t, nil, tt.file, app.NeedDatabase)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "shpat_secret") {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
+	}
+}
+
+// TestOnDelete: a shop's own policy wins over the one for all shops, and keeping is
+// the default. The policies reach the targets by their names.
+func TestOnDelete(t *testing.T) {
+	t.Parallel()
+	const file = `
+shopify:
+  - {shop: globex.myshopify.com, access_token: t, on_delete: delete}
+  - {shop: initech.myshopify.com, access_token: t}
+`
+	for all, want := range map[string]string{"": "delete keep", "anonymise": "delete anonymise"} {
+		c, err := load(t, map[string]string{"SHOPIFY_ON_DELETE": all}, file, app.NeedDatabase)
+		must(t, err)
+		if got := string(c.Shops[0].OnDelete + " " + c.Shops[1].OnDelete); got != want || c.MedusaOnDelete != lockstep.OnDeleteKeep {
+			t.Errorf("%q: %s and %s, want %s and keep", all, got, c.MedusaOnDelete, want)
+		}
+	}
+	c, err := load(t, map[string]string{"MEDUSA_ON_DELETE": "delete"}, "", app.NeedDatabase)
+	if must(t, err); c.MedusaOnDelete != lockstep.OnDeleteDelete {
+		t.Errorf("MEDUSA_ON_DELETE: %s", c.MedusaOnDelete)
 	}
 }
 

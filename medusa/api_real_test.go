@@ -42,8 +42,9 @@ func realOptions() map[string]medusa.APIOptions {
 	}
 }
 
-// ours are the exam's customers, and the contract's; a server may hold others.
-const ours = `(lower(email) like 'vilhelmina%@example.test' or last_name like 'Kvistgaard%' or metadata ->> 'clerk_user_id' like 'user_exam%')`
+// ours are the exam's customers, anonymised ones too, and the contract's; a server
+// may hold others.
+const ours = `(lower(email) like 'vilhelmina%@example.test' or email like 'cus\_%@deleted.invalid' or last_name like 'Kvistgaard%' or metadata ->> 'clerk_user_id' like 'user_exam%')`
 
 // alone waits until nobody else has the server, in any process, and leaves it
 // without customers of ours.

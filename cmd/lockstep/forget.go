@@ -72,6 +72,9 @@ func (f forgetting) run(c *cobra.Command, args []string) error {
 	}
 	defer a.Close()
 	proof, err := a.Forget(c.Context(), args[0], customers)
+	if errors.Is(err, app.ErrStillThere) {
+		return fmt.Errorf("%s: %w", args[0], err)
+	}
 	if proof.UserID == "" {
 		return unknownUser(err, args[0])
 	}

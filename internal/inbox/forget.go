@@ -21,8 +21,9 @@ func (in *Inbox) Forget(ctx context.Context, userID string, customers lockstep.O
 		return postgres.Erasure{}, err
 	}
 	var id int64
+	var done bool
 	err = in.inTx(ctx, func(tx pgx.Tx) error {
-		if id, err = in.store.BeginErasure(ctx, tx, userID, customers); err != nil {
+		if id, done, err = in.store.BeginErasure(ctx, tx, userID, customers); err != nil || done {
 			return err
 		}
 		if _, err := in.store.Bump(ctx, tx, []string{userID}, names); err != nil {
@@ -31,9 +32,11 @@ func (in *Inbox) Forget(ctx context.Context, userID string, customers lockstep.O
 		return in.enqueuePrivacy(ctx, tx, postgres.LostRequest{ID: id, UserID: userID})
 	})
 	if err != nil {
-		return postgres.Erasure{}, err
+		return postgres.Erasure{}, postgres.Redact(err)
 	}
-	err = in.forget(ctx, id, userID)
+	if !done {
+		err = postgres.Redact(in.forget(ctx, id, userID))
+	}
 	proof, readErr := in.store.Erasure(ctx, userID)
 	return proof, errors.Join(err, readErr)
 }

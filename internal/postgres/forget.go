@@ -75,27 +75,27 @@ func (s *Store) OtherUsers(ctx context.Context, userID string, limit int) ([]str
 
 // BeginErasure makes a user's profile a tombstone, for ever, and erases what is
 // personal in Lockstep's own tables. What the links say of ids stays, for the
-// targets, until FinishErasure. Begun again, it goes on; given another policy, it
-// starts anew. ErrNoProfile: nothing is known of such a user.
-func (s *Store) BeginErasure(ctx context.Context, tx pgx.Tx, userID string, customers lockstep.OnDelete) (id int64, err error) {
+// targets, until FinishErasure. Begun again, it goes on, unless it is done; given a
+// policy, it starts anew. ErrNoProfile: nothing is known of such a user.
+func (s *Store) BeginErasure(ctx context.Context, tx pgx.Tx, userID string, customers lockstep.OnDelete) (id int64, done bool, err error) {
 	err = tx.QueryRow(ctx, `
 		insert into lockstep.privacy_requests as r (target, kind, clerk_user_id, customers, delivery_id, requested_at)
 		select '', 'erase user', $1, nullif($2, ''), 'forget', now()
 		 where exists (select from public.profiles where id = $1) or exists (select from lockstep.customer_links where clerk_user_id = $1)
 		on conflict (clerk_user_id) where kind = 'erase user' do update set
 		  done_at = case when $2 = '' then r.done_at end, customers = coalesce(excluded.customers, r.customers)
-		returning id`, userID, customers).Scan(&id)
+		returning id, done_at is not null`, userID, customers).Scan(&id, &done)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, ErrNoProfile
+		return 0, false, ErrNoProfile
 	}
 	if err != nil {
-		return 0, fmt.Errorf("note the erasure: %w", err)
+		return 0, false, fmt.Errorf("note the erasure: %w", err)
 	}
 	erased, err := s.eraseUser(ctx, tx, userID)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	return id, s.addOutcome(ctx, tx, id, erased, nil)
+	return id, done, s.addOutcome(ctx, tx, id, erased, nil)
 }
 
 // usersCustomers are those that are a user's, or were, and nobody else's by now.
