@@ -100,7 +100,7 @@ func (w *world) benchBackfill(b *testing.B, clerk *emulator.Clerk, n, kills int,
 	must(b, err)
 	calls = clerk.Faults.Total("GET /v1/users") - calls
 	const want = `select case when (select count(*) from public.profiles) = %[1]d and (select count(*) from lockstep.customer_links where desired = 1 and queued_bulk) = %[2]d * %[1]d
-		and (select count(*) from lockstep.river_job where kind = 'sync') = %[2]d * %[1]d and (select count(*) from lockstep.checkpoints) = 0 then 1 else 0 end`
+		and (select count(*) from lockstep.river_job where kind = 'sync') = %[2]d * %[1]d and (select count(*) from lockstep.checkpoints where name = 'backfill_clerk') = 0 then 1 else 0 end`
 	if count(b, db, fmt.Sprintf(want, n, len(shops))) != 1 {
 		b.Fatalf("not every one of %d users is there once", n)
 	}

@@ -47,6 +47,8 @@ func relationGrants(relation string) string {
 		return "select, insert, update"
 	case "deliveries", "history":
 		return "select, insert, delete" // each goes when its time is over
+	case "reconcile_hints":
+		return "select, delete" // triggers insert, as their owner
 	case "customer_links", "checkpoints", "shopify_customers", "shopify_changes",
 		"reconcile_runs", "reconcile_steps", "reconcile_findings", "reconcile_seen":
 		return "select, insert, update, delete"
