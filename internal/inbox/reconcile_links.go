@@ -91,6 +91,9 @@ func (r *reconciling) surveyOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if r.run.Resumed { // some looks may have been before: the next run hears the hints again
+		survey.Hints = nil
+	}
 	if r.survey = &survey; survey.Everything {
 		r.compared = r.run.Started
 	}

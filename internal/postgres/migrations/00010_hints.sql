@@ -71,7 +71,7 @@ create trigger lockstep_hint_inserted after insert on public.profiles
 
 -- +goose Down
 
-drop trigger lockstep_hint_inserted on public.profiles;
+drop trigger if exists lockstep_hint_inserted on public.profiles; -- migrate down drops it before all others
 drop trigger lockstep_hint_moved on lockstep.customer_links;
 drop trigger lockstep_hint_truncated on lockstep.customer_links;
 drop trigger lockstep_hint_deleted on lockstep.customer_links;
