@@ -26,45 +26,69 @@ func sizeOf(b *testing.B, name string, usual int) int {
 	return n
 }
 
-// BenchmarkShallow measures a shallow reconcile run of a million profiles and
-// two targets with nothing to do, beside counting the profiles, and with a
-// thousand links missing. LOCKSTEP_BENCH_PROFILES takes another number.
+// BenchmarkShallow measures shallow reconcile runs of a million profiles and two
+// targets, each beside counting the profiles: with nothing to do, with a thousand
+// links deleted, and with a thousand deleted behind the triggers' back, which the
+// run of each hour finds. LOCKSTEP_BENCH_PROFILES takes another number.
 func BenchmarkShallow(b *testing.B) {
 	w := newWorld(b)
-	const holes, rounds = 1000, 7
+	const holes, rounds, holeRounds = 1000, 7, 3
 	n := sizeOf(b, "LOCKSTEP_BENCH_PROFILES", 1_000_000)
 	db := w.migrated(b, "shallow")
+	unheard := connect(b, w.pg.URL("", "shallow")) // a superuser's
 	targets := []lockstep.Target{newShop("shopify:one.myshopify.com"), newShop("shopify:two.myshopify.com")}
 	fillLinks(b, db, n)
 	in, err := inbox.New(inbox.Config{Pool: db, JobPool: db, Targets: targets, Log: slog.New(slog.DiscardHandler)})
 	must(b, err)
-	first, _ := timeRun(b, in, 0)
-	w.checkpoint(b)
-	var counting, nothing []time.Duration
-	for range rounds {
-		began := time.Now()
-		if got := count(b, db, `select count(*) from public.profiles`); got != n {
-			b.Fatalf("%d profiles, want %d", got, n)
+	rows := []string{"|ms|count ms|ratio|aim"}
+	run := func(what, aim string, rounds, holes int, prepare func()) (ratio float64) {
+		var took, counting []time.Duration
+		var shares []float64
+		for range rounds {
+			prepare()
+			w.checkpoint(b)
+			counted, ran := timeCount(b, db, n), timeRun(b, in, holes)
+			took, counting, shares = append(took, ran), append(counting, counted), append(shares, float64(ran)/float64(counted))
 		}
-		counting = append(counting, time.Since(began))
-		took, _ := timeRun(b, in, 0)
-		nothing = append(nothing, took)
+		rows = append(rows, fmt.Sprintf("%s|%.0f|%.0f|%.1f|%s", what, ms(median(took)), ms(median(counting)), median(shares), aim))
+		return median(shares)
 	}
-	_, err = db.Exec(b.Context(), `delete from lockstep.customer_links where (clerk_user_id, target) in (select clerk_user_id, target from lockstep.customer_links order by md5(clerk_user_id || target) limit $1)`, holes)
-	must(b, err)
-	found, report := timeRun(b, in, holes)
-	ratio := float64(median(nothing)) / float64(median(counting))
-	table(fmt.Sprintf("Shallow reconcile, %d profiles × %d targets", n, len(targets)), "|ms|ratio|aim",
-		fmt.Sprintf("select count(*) from profiles|%.0f|1.0|", ms(median(counting))),
-		fmt.Sprintf("nothing to do|%.0f|%.1f|3.0", ms(median(nothing)), ratio),
-		fmt.Sprintf("the first run of all|%.0f|%.1f|", ms(first), float64(first)/float64(median(counting))),
-		fmt.Sprintf("%d links missing, found and queued|%.0f|%.1f|", holes, ms(found), float64(found)/float64(median(counting))))
-	fmt.Printf("  found: %+v\n", report.Drift)
+	compare := func() { // as when the last comparison was an hour ago
+		_, err := db.Exec(b.Context(), `update lockstep.checkpoints set value = jsonb_set(value::jsonb, '{compared}', '"2000-01-01T00:00:00Z"')::text where name = 'reconcile_shallow'`)
+		must(b, err)
+	}
+	run("the first run of all", "", 1, 0, func() {})
+	ratio := run("nothing to do", "3.0", rounds, 0, func() {})
+	run(fmt.Sprintf("%d links deleted, found and queued", holes), "", holeRounds, holes, func() { deleteLinks(b, db, holes, "select") })
+	run("nothing to do, everything compared", "", holeRounds, 0, compare)
+	run(fmt.Sprintf("%d links deleted unheard, everything compared", holes), "", holeRounds, holes, func() {
+		deleteLinks(b, unheard, holes, "set local session_replication_role = replica")
+		compare()
+	})
+	table(fmt.Sprintf("Shallow reconcile, %d profiles × %d targets, beside select count(*) (medians of %d and %d rounds)", n, len(targets), rounds, holeRounds), rows...)
 	b.ReportMetric(ratio, "ratio")
 }
 
+func timeCount(b *testing.B, db *pgxpool.Pool, want int) time.Duration {
+	b.Helper()
+	began := time.Now()
+	if got := count(b, db, `select count(*) from public.profiles`); got != want {
+		b.Fatalf("%d profiles, want %d", got, want)
+	}
+	return time.Since(began)
+}
+
+// deleteLinks deletes links here and there, after a statement.
+func deleteLinks(b *testing.B, db *pgxpool.Pool, n int, after string) {
+	b.Helper()
+	_, err := db.Exec(b.Context(), fmt.Sprintf(`begin; %s;
+		delete from lockstep.customer_links where (clerk_user_id, target) in (
+		  select clerk_user_id, target from lockstep.customer_links where status = 'linked' order by md5(clerk_user_id || target || clock_timestamp()::text) limit %d); commit`, after, n))
+	must(b, err)
+}
+
 // timeRun makes a shallow run that must find so many links missing.
-func timeRun(b *testing.B, in *inbox.Inbox, want int) (time.Duration, inbox.Report) {
+func timeRun(b *testing.B, in *inbox.Inbox, want int) time.Duration {
 	b.Helper()
 	began := time.Now()
 	r, err := in.Reconcile(context.WithoutCancel(b.Context()), nil, inbox.ReconcileOptions{NoWait: true})
@@ -80,7 +104,7 @@ func timeRun(b *testing.B, in *inbox.Inbox, want int) (time.Duration, inbox.Repo
 	if found != want {
 		b.Fatalf("found %d links missing, want %d", found, want)
 	}
-	return took, r
+	return took
 }
 
 // fillLinks makes users in step for two days.

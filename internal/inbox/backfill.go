@@ -68,14 +68,17 @@ func (in *Inbox) BackfillUsers(ctx context.Context, d Directory, anew bool, prog
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for p := range walk(ctx, d, at.Cursor) {
+	pages := walk(ctx, d, at.Cursor)
+	for p := range pages {
+		if p = p.gather(pages); len(p.users) > 0 {
+			if held, err = in.backfillPage(ctx, p, &at, held); err != nil {
+				return b, postgres.Redact(err)
+			}
+			progress(Progress{"users", at.Read, max(at.Before, at.Read)})
+		}
 		if p.err != nil {
 			return b, p.err
 		}
-		if held, err = in.backfillPage(ctx, p, &at, held); err != nil {
-			return b, postgres.Redact(err)
-		}
-		progress(Progress{"users", at.Read, max(at.Before, at.Read)})
 	}
 	if err := ctx.Err(); err != nil {
 		return b, err
@@ -102,19 +105,15 @@ func (in *Inbox) backfillPage(ctx context.Context, p page, at *backfillState, he
 		for i, m := range merged {
 			users[i] = m.UserID
 		}
-		queued, err := in.queueBulk(ctx, tx, users, targets)
-		if err != nil {
+		if err := in.dispatchBulk(ctx, tx, users); err != nil {
 			return err
 		}
-		next.Cursor, next.Read, next.Changed, next.Queued = p.next, at.Read+len(p.users), at.Changed+len(merged), at.Queued+queued
+		next.Cursor, next.Read, next.Changed, next.Queued = p.next, at.Read+len(p.users), at.Changed+len(merged), at.Queued+len(users)*len(targets)
 		data, err := json.Marshal(next)
 		if err != nil {
 			return err
 		}
 		now = string(data)
-		if now == held { // an empty last page
-			return nil
-		}
 		return in.store.Advance(ctx, tx, backfillCheckpoint, held, now)
 	})
 	if err == nil {

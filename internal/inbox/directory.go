@@ -31,11 +31,14 @@ type page struct {
 	err   error
 }
 
-// walk reads the whole list after a cursor, one page ahead of whoever takes
-// them: Clerk answers while the page before is stored. It ends with the last
-// page, an error, or the context.
+// readAhead is how many pages may wait for whoever stores them.
+const readAhead = 8
+
+// walk reads the whole list after a cursor, ahead of whoever takes the pages:
+// Clerk answers while those before are stored. It ends with the last page, an
+// error, or the context.
 func walk(ctx context.Context, d Directory, cursor string) <-chan page {
-	pages := make(chan page)
+	pages := make(chan page, readAhead)
 	go func() {
 		defer close(pages)
 		for {
@@ -53,4 +56,24 @@ func walk(ctx context.Context, d Directory, cursor string) <-chan page {
 		}
 	}()
 	return pages
+}
+
+// gather joins to a page those that wait behind it, and waits for none: where
+// Clerk is slow a page is stored at once, where the database is, several share a
+// transaction. An error comes last, with the pages before it.
+func (p page) gather(pages <-chan page) page {
+	for n := 1; n <= readAhead && p.err == nil; n++ {
+		select {
+		case next, ok := <-pages:
+			if !ok {
+				return p
+			}
+			if p.err = next.err; p.err == nil {
+				p = page{users: append(p.users, next.users...), next: next.next, more: next.more}
+			}
+		default:
+			return p
+		}
+	}
+	return p
 }

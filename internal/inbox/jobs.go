@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ const (
 // The queues that are not a target's.
 const (
 	dispatchQueue = "dispatch"
+	bulkQueue     = "dispatch_bulk" // of its own: a live change waits for nobody's page
 	upkeepQueue   = "upkeep"
 	inspectQueue  = "inspect"
 	privacyQueue  = "privacy"
@@ -58,6 +60,7 @@ func IsBulk(ctx context.Context) bool { return ctx.Value(bulkKey{}) != nil }
 // dispatchArgs says: these users may have changed.
 type dispatchArgs struct {
 	Users []string `json:"users"`
+	Bulk  bool     `json:"bulk,omitempty"` // they wait behind live changes
 }
 
 func (dispatchArgs) Kind() string { return "dispatch" }
@@ -80,8 +83,27 @@ func (in *Inbox) dispatch(ctx context.Context, tx pgx.Tx, users []string) error 
 	if len(users) == 0 {
 		return nil
 	}
-	_, err := in.jobs.InsertTx(ctx, tx, dispatchArgs{users}, &river.InsertOpts{Queue: dispatchQueue, MaxAttempts: maxAttempts})
+	_, err := in.jobs.InsertTx(ctx, tx, dispatchArgs{Users: users}, &river.InsertOpts{Queue: dispatchQueue, MaxAttempts: maxAttempts})
 	if err != nil {
+		return fmt.Errorf("enqueue dispatch: %w", err)
+	}
+	return nil
+}
+
+// dispatchBulk enqueues the fan-out for users behind live changes, in pages: how
+// many targets there are is the workers' business, and so is the time it takes.
+func (in *Inbox) dispatchBulk(ctx context.Context, tx pgx.Tx, users []string) error {
+	var params []river.InsertManyParams
+	for page := range slices.Chunk(users, bulkPage) {
+		params = append(params, river.InsertManyParams{
+			Args:       dispatchArgs{Users: page, Bulk: true},
+			InsertOpts: &river.InsertOpts{Queue: bulkQueue, MaxAttempts: maxAttempts},
+		})
+	}
+	if len(params) == 0 {
+		return nil
+	}
+	if _, err := in.jobs.InsertManyTx(ctx, tx, params); err != nil {
 		return fmt.Errorf("enqueue dispatch: %w", err)
 	}
 	return nil

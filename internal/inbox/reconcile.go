@@ -58,8 +58,9 @@ type reconciling struct {
 	options ReconcileOptions
 	users   Directory
 
-	survey *postgres.Survey // of a shallow run
-	since  time.Time        // profiles unchanged since then were looked at before
+	survey   *postgres.Survey // of a shallow run
+	since    time.Time        // profiles unchanged since then were looked at before
+	compared time.Time        // when a shallow run last compared everything
 }
 
 // Reconcile compares what should be with what is, queues the repair of what

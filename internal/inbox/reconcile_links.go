@@ -85,18 +85,31 @@ func (r *reconciling) surveyOnce(ctx context.Context) error {
 	}
 	var state shallowState
 	if last != "" && json.Unmarshal([]byte(last), &state) == nil && slices.Equal(state.Targets, r.run.Spec.Targets) {
-		r.since = state.Began.Add(-watermarkOverlap)
+		r.since, r.compared = state.Began.Add(-watermarkOverlap), state.Compared
 	}
-	survey, err := r.store.Survey(ctx, r.run.Spec.Targets, r.since)
-	r.survey = &survey
-	return err
+	survey, err := r.store.Survey(ctx, r.run.Spec.Targets, r.since, r.run.Started.Sub(r.compared) > compareEvery)
+	if err != nil {
+		return err
+	}
+	if r.run.Resumed { // some looks may have been before: the next run hears the hints again
+		survey.Hints = nil
+	}
+	if r.survey = &survey; survey.Everything {
+		r.compared = r.run.Started
+	}
+	return nil
 }
 
 // shallowState is the checkpoint's value.
 type shallowState struct {
-	Began   time.Time `json:"began"`
-	Targets []string  `json:"targets"`
+	Began    time.Time `json:"began"`
+	Compared time.Time `json:"compared"` // when the last run began that compared everything
+	Targets  []string  `json:"targets"`
 }
+
+// compareEvery is how often a shallow run compares all links with the profiles,
+// and does not only hear what was noted.
+const compareEvery = time.Hour
 
 // rememberShallow lets the next shallow run leave out what did not change.
 func (r *reconciling) rememberShallow(ctx context.Context) error {
@@ -107,15 +120,25 @@ func (r *reconciling) rememberShallow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(shallowState{r.run.Started, r.run.Spec.Targets})
+	data, err := json.Marshal(shallowState{r.run.Started, r.compared, r.run.Spec.Targets})
 	if err != nil {
 		return err
 	}
-	return r.inTx(ctx, func(tx pgx.Tx) error { return r.store.Advance(ctx, tx, shallowCheckpoint, held, string(data)) })
+	return r.inTx(ctx, func(tx pgx.Tx) error {
+		if r.survey != nil {
+			if err := r.store.Heard(ctx, tx, *r.survey); err != nil {
+				return err
+			}
+		}
+		return r.store.Advance(ctx, tx, shallowCheckpoint, held, string(data))
+	})
 }
 
 func (r *reconciling) lookAtLinks(ctx context.Context, step *postgres.RunStep, at *linksCursor, last bool) (more bool, err error) {
 	search := postgres.Search{Kind: at.Kind, Target: step.Target, After: at.After, Limit: linksPage, Since: at.Since, Unchanged: at.Unchanged}
+	if r.survey != nil {
+		search.Among = r.survey.Among
+	}
 	if at.Kind == lockstep.DriftLinkFailed {
 		if search.Since = r.run.Started; !r.run.Spec.Deep {
 			search.Since = r.run.Started.Add(-failedLongAgo)

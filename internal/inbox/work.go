@@ -26,7 +26,7 @@ func (in *Inbox) workerConfig(c Config) *river.Config {
 	river.AddWorker(workers, &retainWorker{in: in})
 	perTarget := cmp.Or(c.Workers, workersFor(len(in.names)))
 	queues := map[string]river.QueueConfig{
-		dispatchQueue: {MaxWorkers: 2}, upkeepQueue: {MaxWorkers: 1}, retainQueue: {MaxWorkers: 1}, inspectQueue: {MaxWorkers: 4}, privacyQueue: {MaxWorkers: 1},
+		dispatchQueue: {MaxWorkers: 2}, bulkQueue: {MaxWorkers: 1}, upkeepQueue: {MaxWorkers: 1}, retainQueue: {MaxWorkers: 1}, inspectQueue: {MaxWorkers: 4}, privacyQueue: {MaxWorkers: 1},
 	}
 	for _, name := range in.names {
 		queues[queueName(name)] = river.QueueConfig{MaxWorkers: perTarget}
@@ -78,6 +78,12 @@ func (w *dispatchWorker) Work(ctx context.Context, job *river.Job[dispatchArgs])
 		return postgres.Redact(err)
 	}
 	err = w.in.inTx(ctx, func(tx pgx.Tx) error {
+		if job.Args.Bulk {
+			if _, err := w.in.queueBulk(ctx, tx, job.Args.Users, targets); err != nil {
+				return err
+			}
+			return complete(ctx, tx, job)
+		}
 		keys, err := w.in.store.BumpSince(ctx, tx, job.Args.Users, targets, job.CreatedAt)
 		if err != nil {
 			return err

@@ -13,36 +13,6 @@ import (
 // ErrOvertaken says that somebody else has gone on from the same checkpoint.
 var ErrOvertaken = errors.New("another process is at the same work: let it finish, or stop it")
 
-// Survey is a look at everything that costs little more than counting.
-type Survey struct {
-	Profiles int
-	Links    int
-	Complete bool // every profile has a link to every target
-	Changed  bool // profiles changed since the last survey
-}
-
-// Survey compares the profiles with the links as two sets, by their size and
-// the sum of their hashes, and looks for profiles that changed since. Every
-// user has one link to a target at most, so sets of one size with nothing
-// missing are the same; the hashes catch as many strays as there are holes.
-func (s *Store) Survey(ctx context.Context, targets []string, since time.Time) (v Survey, err error) {
-	var profileSum, linkSum int64
-	var batch pgx.Batch // one transaction
-	batch.Queue(`select set_config('jit', 'off', true)`)
-	batch.Queue(`select count(*), coalesce(sum(hashtext(id)), 0), count(*) filter (where updated_at > $1) > 0
-		from public.profiles where `+managed, since)
-	batch.Queue(`select count(*), coalesce(sum(hashtext(clerk_user_id)), 0) from lockstep.customer_links where target = any($1::text[])`, targets)
-	results := s.pool.SendBatch(ctx, &batch)
-	_, err = results.Exec()
-	err = errors.Join(err, results.QueryRow().Scan(&v.Profiles, &profileSum, &v.Changed), results.QueryRow().Scan(&v.Links, &linkSum), results.Close())
-	if err != nil {
-		return v, fmt.Errorf("survey: %w", err)
-	}
-	n := len(targets)
-	v.Complete = v.Links == n*v.Profiles && linkSum == int64(n)*profileSum
-	return v, nil
-}
-
 // Search says which links to look for.
 type Search struct {
 	Kind   lockstep.Drift
@@ -55,6 +25,10 @@ type Search struct {
 	// before.
 	Since     time.Time
 	Unchanged bool
+
+	// Among narrows DriftLinkMissing and DriftLinkStale, but for links that nobody
+	// tried, to these users; nil is anybody.
+	Among []string
 }
 
 // Hole is a user who is not in step, as far as the tables tell.
@@ -73,26 +47,16 @@ const (
 	untried   = holeLinks + holeAlive + holeWhere + `l.status = 'pending' and l.applied = l.desired and l.clerk_user_id not in ` + underWay
 )
 
-// sql is the statement that finds a kind, and whether it asks for Since.
-func (s Search) sql() (sql string, timed bool) {
+// sql is the statement that finds a kind, and its arguments.
+func (s Search) sql() (sql string, args []any) {
+	args = []any{s.Target, s.After, s.Limit}
 	switch s.Kind {
 	case lockstep.DriftLinkMissing:
-		// The inner one needs no more than the two primary keys.
-		return `select p.id, '' from (
-			  select q.id from public.profiles q where q.id > $2 and q.` + managed + `
-			     and not exists (select from lockstep.customer_links l where l.clerk_user_id = q.id and l.target = $1)
-			   order by q.id offset 0) q
-			join public.profiles p on p.id = q.id and p.deleted_at is null
-			where p.id not in ` + underWay + ` order by q.id limit $3`, false
+		return s.missing()
 	case lockstep.DriftLinkStale:
-		if s.Unchanged {
-			return untried + holeOrder, false
-		}
-		return `select * from (` + untried + ` union all ` + holeLinks + holeAlive + holeWhere + `l.applied = l.desired and p.updated_at > $4
-			and (l.status = 'linked' and p.updated_at > coalesce(l.last_seen_at, '-infinity') or l.status = 'released')
-			and l.clerk_user_id not in ` + underWay + `) l order by 1 limit $3`, true
+		return s.stale()
 	case lockstep.DriftLinkFailed:
-		return holeLinks + holeAlive + holeWhere + `l.status = 'failed' and l.updated_at < $4 and l.reason <> '` + forgotten + `'` + holeOrder, true
+		return holeLinks + holeAlive + holeWhere + `l.status = 'failed' and l.updated_at < $4 and l.reason <> '` + forgotten + `'` + holeOrder, append(args, s.Since)
 	case lockstep.DriftLinkPending:
 		// Materialized, or the planner takes a third of all links for pending, and
 		// reads them all in the order of the ids.
@@ -101,16 +65,46 @@ func (s Search) sql() (sql string, timed bool) {
 			   where l.target = $1 and l.applied < l.desired and l.status <> 'failed' and l.clerk_user_id > $2
 			     and not exists (select from lockstep.targets t where t.target = $1 and t.paused_at is not null)
 			     and coalesce(l.queued_at, l.updated_at) < now() - case when l.queued_bulk then interval '1 day' else interval '15 minutes' end)
-			select l.clerk_user_id, coalesce(l.customer_id, '') from l` + holeOrder, false
+			select l.clerk_user_id, coalesce(l.customer_id, '') from l` + holeOrder, args
 	case lockstep.DriftLinkUnreleased:
 		return `select p.id, l.customer_id from public.profiles p cross join lateral (
 			  select coalesce(l.customer_id, '') as customer_id from lockstep.customer_links l
 			   where l.clerk_user_id = p.id and l.target = $1 and l.applied = l.desired and l.status <> 'released' offset 0) l
-			where p.deleted_at is not null and p.id > $2 order by p.id limit $3`, false
+			where p.deleted_at is not null and p.id > $2 order by p.id limit $3`, args
 	case lockstep.DriftConflict:
-		return holeLinks + holeAlive + holeWhere + `l.applied = l.desired and l.status = 'conflict'` + holeOrder, false
+		return holeLinks + holeAlive + holeWhere + `l.applied = l.desired and l.status = 'conflict'` + holeOrder, args
 	}
-	return "", false
+	return "", nil
+}
+
+// missing walks the two primary keys, and needs no more of them: a profile is
+// read only for a user without a link. The planner, which expects many, must be
+// kept from reading all profiles in the order of their ids: hence the lateral.
+func (s Search) missing() (string, []any) {
+	from, args := `public.profiles q`, []any{s.Target, s.After, s.Limit}
+	if s.Among != nil {
+		from, args = `unnest($4::text[]) q(id)`, append(args, s.Among)
+	}
+	return `select q.id, '' from (
+		  select q.id from ` + from + ` where q.id > $2 and q.` + managed + `
+		     and not exists (select from lockstep.customer_links l where l.clerk_user_id = q.id and l.target = $1)
+		   order by q.id offset 0) q
+		cross join lateral (select from public.profiles p where p.id = q.id and p.deleted_at is null offset 0) p
+		where q.id not in ` + underWay + ` order by q.id limit $3`, args
+}
+
+func (s Search) stale() (string, []any) {
+	args := []any{s.Target, s.After, s.Limit}
+	if s.Unchanged {
+		return untried + holeOrder, args
+	}
+	from, args := holeLinks+holeAlive, append(args, s.Since)
+	if s.Among != nil {
+		from, args = from+`join unnest($5::text[]) u(id) on u.id = l.clerk_user_id `, append(args, s.Among)
+	}
+	return `select * from (` + untried + ` union all ` + from + holeWhere + `l.applied = l.desired and p.updated_at > $4
+		and (l.status = 'linked' and p.updated_at > coalesce(l.last_seen_at, '-infinity') or l.status = 'released')
+		and l.clerk_user_id not in ` + underWay + `) l order by 1 limit $3`, args
 }
 
 // plainPlans keeps PostgreSQL, until the transaction ends, from compiling the
@@ -120,11 +114,7 @@ const plainPlans = `select set_config('jit', 'off', true), set_config('max_paral
 // Holes returns at most Limit users with a kind of drift, in the order of their
 // ids.
 func (s *Store) Holes(ctx context.Context, tx pgx.Tx, search Search) ([]Hole, error) {
-	sql, timed := search.sql()
-	args := []any{search.Target, search.After, search.Limit}
-	if timed {
-		args = append(args, search.Since)
-	}
+	sql, args := search.sql()
 	if _, err := tx.Exec(ctx, plainPlans); err != nil {
 		return nil, fmt.Errorf("find %s: %w", search.Kind, err)
 	}

@@ -26,9 +26,7 @@ const stagingSQL = `create temp table incoming_users (
 // user is deleted, does not differ: it is right.
 const (
 	compareUsers = `
-with newest as (
-  select distinct on (user_id) * from incoming_users order by user_id, updated_at desc
-), compared as (
+with compared as (
   select n.*, p.id is null as missing,
          coalesce(p.clerk_updated_at, '-infinity') < n.updated_at as older,
          (p.username, coalesce(p.avatar_url, ''), coalesce(p.email, ''), coalesce(p.email_verified and p.clerk_updated_at > '-infinity', false),
@@ -36,7 +34,7 @@ with newest as (
           coalesce(p.phone_verified and p.clerk_updated_at > '-infinity', false), p.banned)
          is distinct from (n.username, n.avatar_url, n.email, n.email_verified, n.first_name,
           n.last_name, n.phone, n.phone_verified, n.banned) as differs
-    from newest n left join public.profiles p on p.id = n.user_id
+    from incoming_users n left join public.profiles p on p.id = n.user_id
    where p.id is null or p.deleted_at is null and coalesce(p.clerk_updated_at, '-infinity') <= n.updated_at
 )`
 	diffUsersSQL = compareUsers + `
@@ -46,7 +44,7 @@ select user_id, missing from compared where missing or differs order by user_id`
   select * from compared where missing or differs or older
 ), written as (` + upsertProfiles + `
 )
-select w.id, c.missing from written w join compared c on c.user_id = w.id where w.changed order by w.id`
+select id, id in (select user_id from compared where missing) from written where changed order by id`
 )
 
 // MergeUsers moves the profiles of a page of users to those versions, newer
@@ -68,6 +66,7 @@ func (s *Store) stage(ctx context.Context, tx pgx.Tx, users []lockstep.User, sql
 	if _, err := tx.Exec(ctx, stagingSQL); err != nil {
 		return nil, fmt.Errorf("stage users: %w", err)
 	}
+	users = newest(users)
 	columns := []string{"user_id", "username", "avatar_url", "email", "email_verified", "first_name", "last_name",
 		"phone", "phone_verified", "banned", "created_at", "updated_at"}
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{"incoming_users"}, columns, pgx.CopyFromSlice(len(users), func(i int) ([]any, error) {
@@ -98,6 +97,22 @@ func (s *Store) stage(ctx context.Context, tx pgx.Tx, users []lockstep.User, sql
 		return nil, fmt.Errorf("unstage users: %w", err)
 	}
 	return merged, nil
+}
+
+// newest leaves one version of each user.
+func newest(users []lockstep.User) []lockstep.User {
+	at, kept := make(map[string]int, len(users)), make([]lockstep.User, 0, len(users))
+	for _, u := range users {
+		i, twice := at[u.ID]
+		switch {
+		case !twice:
+			at[u.ID] = len(kept)
+			kept = append(kept, u)
+		case u.UpdatedAt.After(kept[i].UpdatedAt):
+			kept[i] = u
+		}
+	}
+	return kept
 }
 
 // BuryUsers makes tombstones of users whom Clerk no longer has, with or without

@@ -109,9 +109,10 @@ func (m *Migrator) Down(ctx context.Context) error {
 		}
 		_, err := s.tx.Exec(ctx, `
 			drop function if exists public.create_medusa_customer(text, text, text);
-			drop function if exists public.update_medusa_customer(text, text, text, text)`)
+			drop function if exists public.update_medusa_customer(text, text, text, text);
+			drop trigger if exists lockstep_hint_inserted on public.profiles -- it would keep a column that adoption added`)
 		if err != nil {
-			return fmt.Errorf("drop Medusa's functions: %w", Redact(err))
+			return fmt.Errorf("drop what hangs on the tables of others: %w", Redact(err))
 		}
 		if err := m.giveBack(ctx, s); err != nil {
 			return err
