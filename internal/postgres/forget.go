@@ -212,7 +212,8 @@ func (s *Store) FinishErasure(ctx context.Context, tx pgx.Tx, id int64, userID s
 func (s *Store) eraseTraces(ctx context.Context, tx pgx.Tx, userID string, erased Erased) error {
 	for _, step := range []struct{ table, sql string }{
 		{"customer_links", `delete from lockstep.customer_links where clerk_user_id = $1 and let_go = '{}'`},
-		{"", `update lockstep.customer_links set customer_id = null, blocked_by = null, first_seen_at = null, last_seen_at = null, queued_at = null
+		{"", `update lockstep.customer_links set customer_id = null, blocked_by = null, first_seen_at = null, last_seen_at = null, queued_at = null,
+			choice = null, choices = null, held_by = null
 			where clerk_user_id = $1`},
 		{"history", `delete from lockstep.history where clerk_user_id = $1`},
 	} {
