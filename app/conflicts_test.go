@@ -112,7 +112,7 @@ func medusaAccounts(t *testing.T) (string, map[string]string, putter) {
 func medusaAPI(t *testing.T) (string, map[string]string, putter) {
 	m, env := emulatedMedusa(t, true)
 	return "medusa", env, func(w *world, email string, account bool) string {
-		c, err := m.PutCustomer(emulator.MedusaSpec{Email: email, FirstName: "Shopper", HasAccount: account})
+		c, err := m.PutCustomer(emulator.MedusaSpec{Email: email, FirstName: "Grace", HasAccount: account})
 		must(w.t, err)
 		return c.ID
 	}
@@ -129,7 +129,7 @@ func oneShop(t *testing.T) (string, map[string]string, putter) {
 	shop := shops.Shops()[0]
 	env := map[string]string{"MEDUSA_MODE": "off", "SHOPIFY_SHOP": shop.Domain(), "SHOPIFY_ACCESS_TOKEN": shop.AccessToken(), "SHOPIFY_API_URL": shops.APIURL()}
 	return acme, env, func(w *world, email string, account bool) string {
-		spec := emulator.CustomerSpec{Email: email, FirstName: "Shopper"}
+		spec := emulator.CustomerSpec{Email: email, FirstName: "Grace"}
 		if account {
 			spec.State = emulator.CustomerEnabled
 		}

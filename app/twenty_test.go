@@ -3,7 +3,6 @@ package app_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/lockstephq/lockstep/app"
 	"github.com/lockstephq/lockstep/internal/emulator"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 )
 
 const twentyShops = 20
@@ -165,7 +165,7 @@ func (m *mall) named() {
 	})
 	m.waitFor("doctor names both, and only them", func(ctx context.Context) bool {
 		settings, said := m.settings(nil), map[string]string{}
-		for _, f := range app.Examine(ctx, func(name string) string { return settings[name] }, slog.New(slog.DiscardHandler)) {
+		for _, f := range app.Examine(ctx, func(name string) string { return settings[name] }, watch.Logger(m.t)) {
 			if strings.HasPrefix(f.Area, "shopify:") && (f.State == lockstep.FindingFailed || f.State == lockstep.FindingWarning) {
 				said[f.Area] += f.Detail + " -> " + f.Fix + "; "
 			}

@@ -204,7 +204,7 @@ func TestEnsurePoints(t *testing.T) {
 	l := newLinks(target)
 	bare := newLinks(w.target(t, w.acme, m.reads))
 	must(t, defineBy(t, bare.target.(*shopify.Target)))
-	p, guest := ada(), lockstep.Profile{ID: "user_bob", Email: "bob@example.test", EmailVerified: true, FirstName: "Bob"}
+	p, guest := ada(), lockstep.Profile{ID: "user_bob", Email: "bob@example.test", EmailVerified: true, FirstName: "John"}
 	w.put(t, emulator.CustomerSpec{Email: guest.Email})
 	same := lockstep.Profile{ID: "user_eve", Email: "eve@example.test", EmailVerified: true}
 	w.put(t, emulator.CustomerSpec{Email: same.Email})

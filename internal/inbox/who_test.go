@@ -3,7 +3,6 @@ package inbox
 import (
 	"cmp"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +16,7 @@ import (
 	"github.com/lockstephq/lockstep/internal/emulator"
 	"github.com/lockstephq/lockstep/internal/standin"
 	"github.com/lockstephq/lockstep/internal/testdb"
+	"github.com/lockstephq/lockstep/internal/watch"
 	"github.com/lockstephq/lockstep/medusa"
 	"github.com/lockstephq/lockstep/shopify"
 	"pgregory.net/rapid"
@@ -112,7 +112,7 @@ func (st *stage) open(rt *rapid.T) *story {
 		passed := slices.Repeat([]emulator.Fault{{Action: emulator.ActionPass}}, s.number("requests before the one whose answer is lost", 0, 2))
 		s.must(st.shops.Faults.Script(shop.Name()+" mutation *", append(passed, emulator.Fault{Action: emulator.ActionDropAfter})...))
 	}
-	s.in, err = NewWorker(Config{Pool: st.worker, JobPool: st.worker, Targets: []lockstep.Target{s.stores[0], s.stores[1]}, Log: slog.New(slog.DiscardHandler)})
+	s.in, err = NewWorker(Config{Pool: st.worker, JobPool: st.worker, Targets: []lockstep.Target{s.stores[0], s.stores[1]}, Log: watch.Logger(st.t)})
 	s.must(err)
 	return s
 }
