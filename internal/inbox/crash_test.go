@@ -160,9 +160,10 @@ func newCrash(t testing.TB) *crash {
 // run starts a process in each role, and waits for the web.
 func (w *crash) run(roles []app.Role) {
 	w.t.Helper()
+	dir := w.t.TempDir() // which goes after the processes that log there
 	w.t.Cleanup(w.stopAll)
 	for i, role := range roles {
-		p := &process{role: role, log: filepath.Join(w.t.TempDir(), fmt.Sprintf("serve%d.log", i))}
+		p := &process{role: role, log: filepath.Join(dir, fmt.Sprintf("serve%d.log", i))}
 		w.start(p)
 		w.procs = append(w.procs, p)
 	}

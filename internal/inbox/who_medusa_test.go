@@ -18,7 +18,7 @@ type medusaHands struct {
 
 func (h *medusaHands) look() ([]held, error) {
 	rows, err := h.db.Query(h.ctx, `select id, coalesce(email, ''), coalesce(first_name, ''), coalesce(metadata ->> 'clerk_user_id', ''), has_account, true,
-		concat_ws('|', last_name, phone, company_name, has_account, metadata - 'clerk_user_id', created_by)
+		concat_ws('|', last_name, phone, company_name, has_account, metadata - 'clerk_user_id' - 'clerk_user_deleted', created_by)
 		from medusa.customer where deleted_at is null order by created_at, id`)
 	if err != nil {
 		return nil, err
@@ -58,6 +58,7 @@ func (h *apiHands) look() (all []held, err error) {
 	for _, c := range h.Customers() {
 		mark, _ := c.Metadata["clerk_user_id"].(string)
 		delete(c.Metadata, "clerk_user_id")
+		delete(c.Metadata, "clerk_user_deleted")
 		all = append(all, held{id: c.ID, email: orEmpty(c.Email), first: orEmpty(c.FirstName), mark: mark, account: c.HasAccount, tidy: true,
 			rest: fmt.Sprint(orEmpty(c.LastName), orEmpty(c.Phone), orEmpty(c.CompanyName), c.HasAccount, c.Metadata)})
 	}
