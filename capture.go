@@ -42,9 +42,3 @@ type Snapshot struct {
 	Masked         bool // the phone is shown with asterisks: it is not the number
 	NothingVisible bool // no name, e-mail or phone: erased, or hidden
 }
-
-// Consent is whether a customer wants marketing, in the store's words.
-type Consent struct {
-	State string // empty if the store shows none
-	At    time.Time
-}

@@ -27,6 +27,9 @@ type User struct {
 	Phone         string
 	PhoneVerified bool
 
+	// Consent is what the user says at the mapped place; its time is not known yet.
+	Consent Consent
+
 	Banned        bool // a lasting decision; Clerk's "locked" is not, and is not read
 	Deprovisioned bool // switched off by directory sync
 	Deleted       bool // a deletion carries nothing else but the ID
@@ -52,6 +55,7 @@ type Profile struct {
 	PhoneVerified    bool
 	Banned           bool // see User.Barred
 	MedusaCustomerID string
+	Consent          Consent // to marketing by e-mail, where a place for it is mapped
 	ClerkUpdatedAt   time.Time
 	DeletedAt        time.Time // zero while the user lives
 	CreatedAt        time.Time
@@ -67,7 +71,7 @@ func (p Profile) Deleted() bool { return !p.DeletedAt.IsZero() }
 func (p Profile) Customer() Customer {
 	c := Customer{UserID: p.ID, FirstName: p.FirstName, LastName: p.LastName}
 	if p.EmailVerified {
-		c.Email = NormalEmail(p.Email)
+		c.Email, c.Consent = NormalEmail(p.Email), p.Consent
 	}
 	if p.PhoneVerified {
 		c.Phone = p.Phone

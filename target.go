@@ -154,9 +154,16 @@ type Customer struct {
 	// as a tag of Lockstep's own, is missing. Any Update puts it right.
 	Untidy bool
 
+	// Consent is that to marketing by e-mail; empty unless the target is told which
+	// place in the Clerk user is meant. See ConsentDue.
+	Consent Consent
+
 	// RefusedPhone is set by a write: the number that the store would not take,
 	// because another customer has it. The rest was written.
 	RefusedPhone string
+
+	// RefusedConsent is the same of a consent: when the user gave or withdrew it.
+	RefusedConsent time.Time
 }
 
 // Changes returns the fields of want that are set and differ from now, and no
@@ -199,14 +206,19 @@ type Link struct {
 	Email        string   // the customer's e-mail when last seen
 	LetGo        []string // customers that were the user's, and stayed as they were when the user was deleted
 	RefusedPhone string   // a number the target would not take; not tried again
-	Status       Status
-	Reason       string  // why it has this status, for a person; names ids only
-	BlockedBy    string  // the customer that a conflict is about, or that a choice leaves an e-mail to
-	Pending      bool    // a change was accepted that the target does not hold yet
-	Choice       *Choice // what a person decided; nil for nothing, or if it stands no longer
-	Since        time.Time
-	FirstSeen    time.Time // when the customer was first linked; zero before
-	LastSeen     time.Time
+
+	// RefusedConsent is the time of a consent that it would not take, which is not
+	// tried again either.
+	RefusedConsent time.Time
+
+	Status    Status
+	Reason    string  // why it has this status, for a person; names ids only
+	BlockedBy string  // the customer that a conflict is about, or that a choice leaves an e-mail to
+	Pending   bool    // a change was accepted that the target does not hold yet
+	Choice    *Choice // what a person decided; nil for nothing, or if it stands no longer
+	Since     time.Time
+	FirstSeen time.Time // when the customer was first linked; zero before
+	LastSeen  time.Time
 }
 
 // Status is the state of a link.

@@ -31,6 +31,8 @@ type ClientConfig struct {
 	// shared by all who use the key: several nodes may want less each.
 	RateLimit int
 
+	Consent string // see Decoder
+
 	HTTP *http.Client // default one that follows no redirects
 }
 
@@ -45,6 +47,7 @@ type Client struct {
 	secret  string
 	http    *http.Client
 	limit   *limiter
+	decoder Decoder
 	flights singleflight.Group
 }
 
@@ -65,7 +68,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 	} else if rate <= 0 {
 		rate = 100
 	}
-	client := &Client{base: base, secret: secret, http: c.HTTP, limit: newLimiter(rate)}
+	client := &Client{base: base, secret: secret, http: c.HTTP, limit: newLimiter(rate), decoder: Decoder{Consent: c.Consent}}
 	if client.http == nil {
 		client.http = newHTTPClient()
 	}
@@ -127,7 +130,7 @@ func (c *Client) GetUserNow(ctx context.Context, id string) (lockstep.User, erro
 	if wire.ID != id {
 		return lockstep.User{}, fmt.Errorf("%w: the answer is about another user", ErrMalformed)
 	}
-	return wire.decode()
+	return c.decoder.decode(wire)
 }
 
 // Issuer derives the iss of an instance's tokens from its publishable key,

@@ -57,7 +57,7 @@ func (c *Client) ListUsers(ctx context.Context, from Cursor) (users []lockstep.U
 	if err != nil {
 		return nil, Cursor{}, false, err
 	}
-	if users, err = decodeUsers(page); err != nil {
+	if users, err = c.decoder.users(page); err != nil {
 		return nil, Cursor{}, false, err
 	}
 	return users, from.past(page), len(page) == pageSize, nil
@@ -75,7 +75,7 @@ func (c *Client) ListChanged(ctx context.Context, page int) (users []lockstep.Us
 	if err != nil {
 		return nil, false, err
 	}
-	users, err = decodeUsers(wire)
+	users, err = c.decoder.users(wire)
 	return users, len(wire) == pageSize, err
 }
 
@@ -113,7 +113,7 @@ func (c *Client) UsersByID(ctx context.Context, ids ...string) (users []lockstep
 		if err != nil {
 			return nil, err
 		}
-		some, err := decodeUsers(page)
+		some, err := c.decoder.users(page)
 		if err != nil {
 			return nil, err
 		}
@@ -137,13 +137,13 @@ func (c *Client) Count(ctx context.Context) (int, error) {
 	return *a.TotalCount, nil
 }
 
-// decodeUsers fails with the first that makes no sense: to leave it out would
+// users fails with the first that makes no sense: to leave it out would
 // lose a user without a word.
-func decodeUsers(page []wireUser) ([]lockstep.User, error) {
+func (d Decoder) users(page []wireUser) ([]lockstep.User, error) {
 	users := make([]lockstep.User, len(page))
 	for i, wire := range page {
 		var err error
-		if users[i], err = wire.decode(); err != nil {
+		if users[i], err = d.decode(wire); err != nil {
 			return nil, err
 		}
 	}

@@ -27,7 +27,10 @@ func Kept(kind string) bool {
 
 // DecodeEvent reads a webhook's body. Of a kind that is not Kept it reads the
 // envelope only. Errors wrap ErrMalformed and quote nothing of the body.
-func DecodeEvent(body []byte) (Event, error) {
+func DecodeEvent(body []byte) (Event, error) { return Decoder{}.Event(body) }
+
+// Event is DecodeEvent, and reads the user's consent as well.
+func (d Decoder) Event(body []byte) (Event, error) {
 	var envelope struct {
 		Type       string          `json:"type"`
 		InstanceID string          `json:"instance_id"`
@@ -44,7 +47,7 @@ func DecodeEvent(body []byte) (Event, error) {
 		return e, nil
 	}
 	var err error
-	e.User, err = DecodeUser(envelope.Data)
+	e.User, err = d.User(envelope.Data)
 	if err == nil && e.User.Deleted != (e.Kind == "user.deleted") {
 		err = fmt.Errorf("%w: kind and data disagree about a deletion", ErrMalformed)
 	}

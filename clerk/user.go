@@ -21,6 +21,8 @@ type wireUser struct {
 	PrimaryPhoneNumberID  *string          `json:"primary_phone_number_id"`
 	EmailAddresses        []wireIdentifier `json:"email_addresses"`
 	PhoneNumbers          []wireIdentifier `json:"phone_numbers"`
+	PublicMetadata        json.RawMessage  `json:"public_metadata"`
+	UnsafeMetadata        json.RawMessage  `json:"unsafe_metadata"`
 	Banned                bool             `json:"banned"`
 	Deprovisioned         bool             `json:"deprovisioned"`
 	Deleted               bool             `json:"deleted"`
@@ -44,15 +46,18 @@ type wireIdentifier struct {
 
 // DecodeUser reads a User object as webhooks and the Backend API send it, or
 // the stub that stands for a deleted one. Errors wrap ErrMalformed.
-func DecodeUser(data []byte) (lockstep.User, error) {
+func DecodeUser(data []byte) (lockstep.User, error) { return Decoder{}.User(data) }
+
+// User is DecodeUser, and reads the consent as well.
+func (d Decoder) User(data []byte) (lockstep.User, error) {
 	var w wireUser
 	if err := json.Unmarshal(data, &w); err != nil {
 		return lockstep.User{}, fmt.Errorf("%w: data is not a user", ErrMalformed)
 	}
-	return w.decode()
+	return d.decode(w)
 }
 
-func (w wireUser) decode() (lockstep.User, error) {
+func (d Decoder) decode(w wireUser) (lockstep.User, error) {
 	if !validUserID(w.ID) {
 		return lockstep.User{}, fmt.Errorf("%w: data has no user id", ErrMalformed)
 	}
@@ -62,7 +67,9 @@ func (w wireUser) decode() (lockstep.User, error) {
 	if w.UpdatedAt <= 0 || w.UpdatedAt > lastMoment || w.CreatedAt < 0 || w.CreatedAt > lastMoment {
 		return lockstep.User{}, fmt.Errorf("%w: user has no updated_at, or a time that is none", ErrMalformed)
 	}
-	return w.user(), nil
+	u := w.user()
+	u.Consent = d.consent(w)
+	return u, nil
 }
 
 func (w wireUser) user() lockstep.User {

@@ -121,7 +121,7 @@ const most = 25
 // user's: somebody may have copied the mark, and who was let go before may be
 // anonymised or deleted now.
 func part(ctx context.Context, t lockstep.Target, p lockstep.Profile, link lockstep.Link, owners Owners, how lockstep.OnDelete) (Result, error) {
-	res, todo := Result{Refused: link.RefusedPhone}, pendingOf(link)
+	res, todo := Result{Refused: link.RefusedPhone, Unheard: link.RefusedConsent}, pendingOf(link)
 	var doubtful Decision // the write whose answer was lost
 	for failures, looks := 0, 0; looks < most; looks++ {
 		d, err := Decide(ctx, t, p, todo.link(link), owners, how)

@@ -215,7 +215,8 @@ func describeHolder(c lockstep.Customer) string {
 
 // Differs reports whether an update to want would change now.
 func Differs(now, want lockstep.Customer) bool {
-	return now.Untidy || want.Account && !now.Account || want.UserID != "" && now.UserID != want.UserID || lockstep.Changes(now, want) != (lockstep.Customer{})
+	return now.Untidy || want.Account && !now.Account || want.UserID != "" && now.UserID != want.UserID || lockstep.Changes(now, want) != (lockstep.Customer{}) ||
+		lockstep.ConsentDue(now, want) != (lockstep.Consent{})
 }
 
 func isOthers(c lockstep.Customer, userID string) bool {

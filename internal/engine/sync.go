@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/lockstephq/lockstep"
 )
@@ -27,6 +28,7 @@ type Result struct {
 	Decision Decision
 	Customer lockstep.Customer // as the target holds it now; zero if the user has none
 	Refused  string            // the phone number that the target does not take
+	Unheard  time.Time         // of the consent that it does not take
 	Wrote    []Action          // the writes that took effect, in order
 	Released []string          // the customers that were let go
 	LetGo    []string          // of a deleted user: the customers that stay as they were
@@ -62,6 +64,7 @@ func Sync(ctx context.Context, t lockstep.Target, p lockstep.Profile, link locks
 		}
 		res.Customer, last = apply(ctx, t, d)
 		res.Refused = cmp.Or(res.Customer.RefusedPhone, link.RefusedPhone)
+		res.Unheard = cmp.Or(res.Customer.RefusedConsent, link.RefusedConsent)
 		switch {
 		case last == nil && d.Action == Release: // another customer may carry the mark, or one is to get it
 			res.Released = append(res.Released, d.Now.ID)
@@ -168,6 +171,9 @@ func wanted(fit func(lockstep.Customer) lockstep.Customer, p lockstep.Profile, l
 	want := fit(p.Customer())
 	if want.Phone == link.RefusedPhone {
 		want.Phone = "" // until the user has another number
+	}
+	if want.Consent.At.Equal(link.RefusedConsent) {
+		want.Consent = lockstep.Consent{} // until the user says something new
 	}
 	return want
 }

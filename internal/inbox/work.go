@@ -240,7 +240,7 @@ func syncSafely(ctx context.Context, t lockstep.Target, c postgres.Claim, owners
 func outcome(c postgres.Claim, res engine.Result) postgres.Outcome {
 	d := res.Decision
 	o := postgres.Outcome{
-		CustomerID: res.Customer.ID, Email: res.Customer.Email, Refused: res.Refused, Status: d.Status, Reason: d.Reason,
+		CustomerID: res.Customer.ID, Email: res.Customer.Email, Refused: res.Refused, Unheard: res.Unheard, Status: d.Status, Reason: d.Reason,
 		BlockedBy: d.BlockedBy, HeldBy: d.HeldBy, MarkOnly: res.MarkOnly, Void: d.Void != "", Choices: res.Choices,
 		Action: string(d.Action), Touched: d.Now.ID, Released: res.Released, LetGo: res.LetGo,
 	}

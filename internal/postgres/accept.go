@@ -35,6 +35,8 @@ type incoming struct {
 	Banned        bool       `json:"banned"`
 	CreatedAt     *time.Time `json:"created_at"`
 	UpdatedAt     *time.Time `json:"updated_at"`
+	Place         string     `json:"place"`
+	Subscribed    *bool      `json:"subscribed"`
 }
 
 func newIncoming(ord int, d lockstep.Delivery) incoming {
@@ -44,6 +46,7 @@ func newIncoming(ord int, d lockstep.Delivery) incoming {
 		UserID: u.ID, Deleted: u.Deleted, Username: u.ProfileName(), AvatarURL: u.AvatarURL,
 		Email: u.Email, EmailVerified: u.EmailVerified, FirstName: u.FirstName, LastName: u.LastName,
 		Phone: u.Phone, PhoneVerified: u.PhoneVerified, Banned: u.Barred(),
+		Place: u.Consent.Place, Subscribed: subscribed(u.Consent),
 	}
 	if !u.Deleted {
 		in.CreatedAt, in.UpdatedAt = &u.CreatedAt, &u.UpdatedAt
@@ -85,7 +88,7 @@ with batch as (
   select * from jsonb_to_recordset($1::jsonb) as b(
     ord int, source text, id text, kind text, user_id text, deleted boolean, username text, avatar_url text,
     email text, email_verified boolean, first_name text, last_name text, phone text, phone_verified boolean,
-    banned boolean, created_at timestamptz, updated_at timestamptz)
+    banned boolean, created_at timestamptz, updated_at timestamptz, place text, subscribed boolean)
 ), fresh as (
   insert into lockstep.deliveries (source, id, kind, clerk_user_id, clerk_updated_at)
   select source, id, kind, user_id, updated_at from batch order by source, id
@@ -97,6 +100,7 @@ with batch as (
 ), upserts as (
   select * from newest where not deleted
 ), written as (` + upsertProfiles + `
+), worded as (` + upsertConsents + `
 ), deleted as (
   insert into public.profiles as p (id, username, deleted_at)
   select user_id, username, now() from newest where deleted order by user_id
@@ -104,7 +108,7 @@ with batch as (
    where p.deleted_at is null
   returning p.id, true as changed
 )
-select b.ord, f.id is not null, w.id is not null, coalesce(w.changed, false)
+select b.ord, f.id is not null, w.id is not null, coalesce(w.changed or w.id in (select clerk_user_id from worded where changed), false)
   from batch b
   left join fresh f using (source, id)
   left join newest n on n.ord = b.ord

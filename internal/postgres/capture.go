@@ -193,10 +193,10 @@ type Held struct {
 // HeldBy reads the links of customers and of users to a target.
 func (s *Store) HeldBy(ctx context.Context, tx pgx.Tx, target string, ids, users []string) ([]Held, error) {
 	rows, err := tx.Query(ctx, `
-		select `+profileColumns+`, profiles.id, $1::text, coalesce(l_customer, ''), coalesce(l_refused, ''), coalesce(l_status, 'pending'),
+		select `+profileColumns+`, profiles.id, $1::text, coalesce(l_customer, ''), coalesce(l_refused, ''), l_unheard, coalesce(l_status, 'pending'),
 		       coalesce(l_pending, false), coalesce(l_busy, false), w.n, coalesce(w.since, interval '0')
 		  from public.profiles left join (
-		    select clerk_user_id as l_user, customer_id as l_customer, refused_phone as l_refused, status as l_status,
+		    select clerk_user_id as l_user, customer_id as l_customer, refused_phone as l_refused, refused_consent as l_unheard, status as l_status,
 		           applied < desired as l_pending, lease_until > now() as l_busy
 		      from lockstep.customer_links where target = $1) l on l_user = id
 		  cross join lateral (
@@ -208,7 +208,7 @@ func (s *Store) HeldBy(ctx context.Context, tx pgx.Tx, target string, ids, users
 	}
 	held, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h Held, err error) {
 		l := &h.Link
-		return h, row.Scan(append(scanProfile(&h.Profile), &l.UserID, &l.Target, &l.CustomerID, &l.RefusedPhone, &l.Status, &l.Pending, &h.Busy, &h.Rewrites, &h.Since)...)
+		return h, row.Scan(append(scanProfile(&h.Profile), &l.UserID, &l.Target, &l.CustomerID, &l.RefusedPhone, orZero(&l.RefusedConsent), &l.Status, &l.Pending, &h.Busy, &h.Rewrites, &h.Since)...)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read links of customers: %w", err)

@@ -115,8 +115,8 @@ const usersCustomers = `
 // then on the customers are not captured again, see MayCapture.
 func eraseUserSteps() []struct{ table, sql string } {
 	return []struct{ table, sql string }{
-		{"customer_links", `update lockstep.customer_links set email = null, refused_phone = null
-			where clerk_user_id = $1 and (email is not null or refused_phone is not null)`},
+		{"customer_links", `update lockstep.customer_links set email = null, refused_phone = null, refused_consent = null
+			where clerk_user_id = $1 and (email is not null or refused_phone is not null or refused_consent is not null)`},
 		{"profiles", `insert into public.profiles as p (id, username, deleted_at) values ($1, 'user_' || substr($1, 6, 8), now())
 			on conflict (id) do update set username = excluded.username, avatar_url = null, email = null, email_verified = false, first_name = null,
 			  last_name = null, phone = null, phone_verified = false, deleted_at = coalesce(p.deleted_at, now()), updated_at = now()
@@ -130,6 +130,7 @@ func eraseUserSteps() []struct{ table, sql string } {
 		{"shopify_changes", `delete from lockstep.shopify_changes x using (` + usersCustomers + `) c where x.target = c.target and x.customer_id = c.id`},
 		{"shopify_customers", `delete from lockstep.shopify_customers x using (` + usersCustomers + `) c
 			where x.shopify_shop = substr(c.target, length('shopify:') + 1) and x.shopify_customer_id = c.id`},
+		{"consents", `delete from lockstep.consents where clerk_user_id = $1`},
 		{"reconcile_findings", `delete from lockstep.reconcile_findings where clerk_user_id = $1`},
 		{"deliveries", `update lockstep.deliveries set clerk_user_id = null where clerk_user_id = $1`},
 	}

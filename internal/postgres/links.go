@@ -158,7 +158,8 @@ func (s *Store) whyNotClaimed(ctx context.Context, k Key) error {
 type Outcome struct {
 	CustomerID string
 	Email      string
-	Refused    string // the phone number that the target does not take
+	Refused    string    // the phone number that the target does not take
+	Unheard    time.Time // of the consent that it does not take
 	Status     lockstep.Status
 	Reason     string
 	BlockedBy  string
@@ -190,7 +191,7 @@ func (s *Store) Finish(ctx context.Context, tx pgx.Tx, c Claim, o Outcome) (more
 		}
 	}
 	err = tx.QueryRow(ctx, finishSQL, c.UserID, c.Target, c.lease, c.seen, o.CustomerID, o.Email, o.Status, o.Reason,
-		o.BlockedBy, o.Refused, o.HeldBy, heldWindow, asJSON(o.Choices), o.Void, o.MarkOnly, o.LetGo).Scan(&more)
+		o.BlockedBy, o.Refused, o.HeldBy, heldWindow, asJSON(o.Choices), o.Void, o.MarkOnly, o.LetGo, orNull(o.Unheard)).Scan(&more)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil, ErrLost
 	}
@@ -223,7 +224,7 @@ const finishSQL = `
 	  applied = $4, queued_at = case when l.desired > $4 or exists (select from freed) then coalesce(l.queued_at, now()) end, lease_until = null,
 	  customer_id = nullif($5, ''), email = nullif($6, ''), status = $7, reason = $8, blocked_by = nullif($9, ''), refused_phone = nullif($10, ''),
 	  held_by = nullif($11, ''), choices = nullif($13, '')::jsonb, choice = case when $14::boolean and (l.choice ->> 'version')::bigint <= $4 then null else l.choice end,
-	  let_go = coalesce($16::text[], '{}'),
+	  let_go = coalesce($16::text[], '{}'), refused_consent = $17,
 	  first_seen_at = case when $5 <> '' then coalesce(l.first_seen_at, now()) else l.first_seen_at end,
 	  last_seen_at = case when $5 <> '' then now() else l.last_seen_at end, updated_at = now()
 	 where l.clerk_user_id = $1 and l.target = $2 and l.lease = $3

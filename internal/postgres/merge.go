@@ -20,7 +20,7 @@ type Merged struct {
 const stagingSQL = `create temp table incoming_users (
 	user_id text not null, username text not null, avatar_url text, email text, email_verified boolean not null,
 	first_name text, last_name text, phone text, phone_verified boolean not null, banned boolean not null,
-	created_at timestamptz not null, updated_at timestamptz not null) on commit drop`
+	created_at timestamptz not null, updated_at timestamptz not null, place text not null, subscribed boolean) on commit drop`
 
 // What a page differs in from the profiles. A profile that is newer, or whose
 // user is deleted, does not differ: it is right.
@@ -28,13 +28,13 @@ const (
 	compareUsers = `
 with compared as (
   select n.*, p.id is null as missing,
-         coalesce(p.clerk_updated_at, '-infinity') < n.updated_at as older,
+         coalesce(p.clerk_updated_at, '-infinity') < n.updated_at or ` + otherWord + ` as older,
          (p.username, coalesce(p.avatar_url, ''), coalesce(p.email, ''), coalesce(p.email_verified and p.clerk_updated_at > '-infinity', false),
           coalesce(p.first_name, ''), coalesce(p.last_name, ''), coalesce(p.phone, ''),
           coalesce(p.phone_verified and p.clerk_updated_at > '-infinity', false), p.banned)
          is distinct from (n.username, n.avatar_url, n.email, n.email_verified, n.first_name,
-          n.last_name, n.phone, n.phone_verified, n.banned) as differs
-    from incoming_users n left join public.profiles p on p.id = n.user_id
+          n.last_name, n.phone, n.phone_verified, n.banned) or ` + otherWord + ` and n.subscribed is not null as differs
+    from incoming_users n left join public.profiles p on p.id = n.user_id left join lockstep.consents c on c.clerk_user_id = n.user_id
    where p.id is null or p.deleted_at is null and coalesce(p.clerk_updated_at, '-infinity') <= n.updated_at
 )`
 	diffUsersSQL = compareUsers + `
@@ -43,8 +43,10 @@ select user_id, missing from compared where missing or differs order by user_id`
 	mergeUsersSQL = compareUsers + `, upserts as (
   select * from compared where missing or differs or older
 ), written as (` + upsertProfiles + `
+), worded as (` + upsertConsents + `
 )
-select id, id in (select user_id from compared where missing) from written where changed order by id`
+select id, id in (select user_id from compared where missing) from written
+ where changed or id in (select clerk_user_id from worded where changed) order by id`
 )
 
 // MergeUsers moves the profiles of a page of users to those versions, newer
@@ -68,11 +70,11 @@ func (s *Store) stage(ctx context.Context, tx pgx.Tx, users []lockstep.User, sql
 	}
 	users = newest(users)
 	columns := []string{"user_id", "username", "avatar_url", "email", "email_verified", "first_name", "last_name",
-		"phone", "phone_verified", "banned", "created_at", "updated_at"}
+		"phone", "phone_verified", "banned", "created_at", "updated_at", "place", "subscribed"}
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{"incoming_users"}, columns, pgx.CopyFromSlice(len(users), func(i int) ([]any, error) {
 		u := users[i]
 		return []any{u.ID, u.ProfileName(), u.AvatarURL, u.Email, u.EmailVerified, u.FirstName, u.LastName,
-			u.Phone, u.PhoneVerified, u.Barred(), u.CreatedAt, u.UpdatedAt}, nil
+			u.Phone, u.PhoneVerified, u.Barred(), u.CreatedAt, u.UpdatedAt, u.Consent.Place, subscribed(u.Consent)}, nil
 	}))
 	if err != nil {
 		return nil, fmt.Errorf("copy users: %w", err)

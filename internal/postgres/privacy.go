@@ -114,7 +114,7 @@ func eraseCustomer() []struct{ table, sql string } {
 		{"shopify_changes", `delete from lockstep.shopify_changes where target = $1 and customer_id = $2`},
 		{"history", `delete from lockstep.history where target = $1 and customer_id = $2`},
 		{"reconcile_findings", `delete from lockstep.reconcile_findings where target = $1 and customer_id = $2`},
-		{"customer_links", `update lockstep.customer_links set customer_id = null, email = null, refused_phone = null, first_seen_at = null, last_seen_at = null,
+		{"customer_links", `update lockstep.customer_links set customer_id = null, email = null, refused_phone = null, refused_consent = null, first_seen_at = null, last_seen_at = null,
 			choice = null, choices = null, held_by = null, status = 'failed', reason = '` + forgotten + `',
 			applied = desired, queued_at = null, lease = lease + 1, lease_until = null, updated_at = now() where target = $1 and customer_id = $2`},
 		{"reports", `update lockstep.privacy_requests set report = null where target = $1 and customer_id = $2 and report is not null`},

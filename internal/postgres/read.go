@@ -16,20 +16,21 @@ import (
 const profileColumns = `id, coalesce(username, ''), coalesce(avatar_url, ''), coalesce(email, ''),
 	coalesce(email_verified and clerk_updated_at > '-infinity', false), coalesce(first_name, ''), coalesce(last_name, ''),
 	coalesce(phone, ''), coalesce(phone_verified and clerk_updated_at > '-infinity', false), coalesce(banned, false),
-	coalesce(medusa_customer_id, ''), nullif(clerk_updated_at, '-infinity'), deleted_at, created_at, updated_at`
+	coalesce(medusa_customer_id, ''), nullif(clerk_updated_at, '-infinity'), deleted_at, created_at, updated_at,
+	` + consentOf
 
 func scanProfile(p *lockstep.Profile) []any {
 	return []any{&p.ID, &p.Username, &p.AvatarURL, &p.Email, &p.EmailVerified,
 		&p.FirstName, &p.LastName, &p.Phone, &p.PhoneVerified, &p.Banned,
-		&p.MedusaCustomerID, orZero(&p.ClerkUpdatedAt), orZero(&p.DeletedAt), orZero(&p.CreatedAt), orZero(&p.UpdatedAt)}
+		&p.MedusaCustomerID, orZero(&p.ClerkUpdatedAt), orZero(&p.DeletedAt), orZero(&p.CreatedAt), orZero(&p.UpdatedAt), &p.Consent}
 }
 
 const linkColumns = `clerk_user_id, target, coalesce(customer_id, ''), coalesce(email, ''), coalesce(refused_phone, ''), status, reason,
-	coalesce(blocked_by, ''), applied < desired, updated_at, first_seen_at, last_seen_at, choice, let_go`
+	coalesce(blocked_by, ''), applied < desired, updated_at, first_seen_at, last_seen_at, choice, let_go, refused_consent`
 
 func scanLink(l *lockstep.Link) []any {
 	return []any{&l.UserID, &l.Target, &l.CustomerID, &l.Email, &l.RefusedPhone, &l.Status, &l.Reason,
-		&l.BlockedBy, &l.Pending, &l.Since, orZero(&l.FirstSeen), orZero(&l.LastSeen), &l.Choice, &l.LetGo}
+		&l.BlockedBy, &l.Pending, &l.Since, orZero(&l.FirstSeen), orZero(&l.LastSeen), &l.Choice, &l.LetGo, orZero(&l.RefusedConsent)}
 }
 
 // nullTime scans NULL as the zero time.

@@ -51,7 +51,7 @@ func relationGrants(relation string) string {
 		return "select, insert, update (clerk_user_id), delete" // so does it; and who is forgotten is named no more
 	case "reconcile_hints":
 		return "select, delete" // triggers insert, as their owner
-	case "customer_links", "checkpoints", "shopify_customers", "shopify_changes",
+	case "customer_links", "consents", "checkpoints", "shopify_customers", "shopify_changes",
 		"reconcile_runs", "reconcile_steps", "reconcile_findings", "reconcile_seen":
 		return "select, insert, update, delete"
 	case "adopted", "migrations", "river_migration", "shopify_customer_links":
