@@ -152,10 +152,14 @@ func (t *Target) inlined(file, name string) string {
 		namespace = ""
 	}
 	title := strings.ToUpper(file[:1]) + file[1:]
+	text := queryFile(file)
+	if t.consent != "" {
+		text = askConsent(text)
+	}
 	return strings.NewReplacer(
 		title+"($namespace: String, $key: String!)", name, title+"(", name+"(", ", $namespace: String, $key: String!", "",
 		"namespace: $namespace, ", namespace, "$key", strconv.Quote(markKey),
-	).Replace(queryFile(file))
+	).Replace(text)
 }
 
 // FindBulk finds an operation among the shop's last ones by its name; without an

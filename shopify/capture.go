@@ -106,7 +106,7 @@ func (t *Target) looked(got looked) (l lockstep.Looked) {
 // fill gives the embedded snapshot the fields that are read in another form.
 func (c *captured) fill() {
 	if c.Email != nil {
-		c.snapshot.Email = &emailAddress{c.Email.Address}
+		c.snapshot.Email = &emailAddress{c.Email.Address, c.Email.Consent, c.Email.At}
 	}
 	if c.Phone != nil {
 		c.snapshot.Phone = &phoneNumber{c.Phone.Number}

@@ -186,7 +186,7 @@ func TestNamesOnly(t *testing.T) {
 // TestAdvice: every refusal of the shop says what to do, and no two alike.
 func TestAdvice(t *testing.T) {
 	t.Parallel()
-	op := operations()["set"]
+	op := operations(false)["set"]
 	seen := map[string]int{}
 	for _, status := range []int{401, 402, 403, 404, 423, 301} {
 		err := op.statusError(status)

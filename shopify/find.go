@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/lockstephq/lockstep"
 )
@@ -26,7 +27,9 @@ type snapshot struct {
 }
 
 type emailAddress struct {
-	Address string `json:"emailAddress"`
+	Address   string    `json:"emailAddress"`
+	Consent   string    `json:"marketingState"` // these two where a consent is mapped
+	ConsentAt time.Time `json:"marketingUpdatedAt"`
 }
 
 type phoneNumber struct {
@@ -44,6 +47,9 @@ func (t *Target) customer(s snapshot, userID string) lockstep.Customer {
 	c := lockstep.Customer{ID: s.ID, UserID: s.owner(), FirstName: s.FirstName, LastName: s.LastName, Account: s.account(userID)}
 	if s.Email != nil {
 		c.Email = s.Email.Address
+		if t.consent != "" {
+			c.Consent = lockstep.Consent{State: s.Email.Consent, At: s.Email.ConsentAt}
+		}
 	}
 	if s.Phone != nil {
 		c.Phone = s.Phone.Number

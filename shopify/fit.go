@@ -19,6 +19,7 @@ const nameLimit = 255
 func (t *Target) Fit(want lockstep.Customer) lockstep.Customer {
 	want.Email = lockstep.NormalEmail(want.Email)
 	want.FirstName, want.LastName = fitName(want.FirstName), fitName(want.LastName)
+	want.Consent = t.fitConsent(want.Consent)
 	if t.phonesMasked.Load() {
 		want.Phone = ""
 	}

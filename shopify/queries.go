@@ -38,8 +38,9 @@ const lookupCost = 5
 // rules that captured answers show: a query's object is 1 point and so is each
 // object within; a connection is 2 and its objects times a factor that is 4 for
 // ten nodes; a mutation is 10 with its payload, and 1 more for each object
-// within that. A test computes each from the document.
-func operations() map[string]operation {
+// within that. A test computes each from the document. With consent, customers are
+// read with theirs.
+func operations(consent bool) map[string]operation {
 	table := []operation{
 		{file: "check", cost: 18, first: true},
 		{file: "resolve", cost: 3 * lookupCost, first: true}, // less by lookupCost for each lookup left out
@@ -48,6 +49,7 @@ func operations() map[string]operation {
 		{file: "look", cost: 6, first: true},
 		{file: "look_prove", cost: 20, first: true},
 		{file: "set", cost: 14, writes: true},
+		{file: "consent", cost: 10, writes: true, last: true},
 		{file: "mark", cost: 10, writes: true},
 		{file: "unmark", cost: 10, writes: true},
 		{file: "departing", cost: lookupCost},
@@ -75,7 +77,9 @@ func operations() map[string]operation {
 	}
 	all := make(map[string]operation, len(table))
 	for _, op := range table {
-		op.document = document(op.file)
+		if op.document = document(op.file); consent {
+			op.document = askConsent(op.document)
+		}
 		all[op.file] = op
 	}
 	resolve := all["resolve"]

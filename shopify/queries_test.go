@@ -28,25 +28,32 @@ func adminSchema(t *testing.T) *ast.Schema {
 func TestOperations(t *testing.T) {
 	t.Parallel()
 	schema := adminSchema(t)
-	for name, op := range operations() {
-		doc, errs := gqlparser.LoadQueryWithRules(schema, op.document, nil)
-		if len(errs) > 0 {
-			t.Errorf("%s does not fit the schema: %v", name, errs)
-			continue
-		}
-		if len(doc.Operations) != 1 {
-			t.Fatalf("%s holds %d operations", name, len(doc.Operations))
-		}
-		one := doc.Operations[0]
-		if writes := one.Operation == ast.Mutation; writes != op.writes {
-			t.Errorf("%s: writes is %t", name, op.writes)
-		}
-		if cost := points(one); cost != op.cost {
-			t.Errorf("%s costs %g points, the table says %g", name, cost, op.cost)
-		}
-		for _, use := range deprecated(one.SelectionSet) {
-			t.Errorf("%s reads %s, which is deprecated", name, use)
-		}
+	plain, consenting := operations(false), operations(true)
+	for name, op := range plain {
+		checkOperation(t, schema, name, op)
+		checkOperation(t, schema, name+", with consent", consenting[name])
+	}
+}
+
+func checkOperation(t *testing.T, schema *ast.Schema, name string, op operation) {
+	t.Helper()
+	doc, errs := gqlparser.LoadQueryWithRules(schema, op.document, nil)
+	if len(errs) > 0 {
+		t.Errorf("%s does not fit the schema: %v", name, errs)
+		return
+	}
+	if len(doc.Operations) != 1 {
+		t.Fatalf("%s holds %d operations", name, len(doc.Operations))
+	}
+	one := doc.Operations[0]
+	if writes := one.Operation == ast.Mutation; writes != op.writes {
+		t.Errorf("%s: writes is %t", name, op.writes)
+	}
+	if cost := points(one); cost != op.cost {
+		t.Errorf("%s costs %g points, the table says %g", name, cost, op.cost)
+	}
+	for _, use := range deprecated(one.SelectionSet) {
+		t.Errorf("%s reads %s, which is deprecated", name, use)
 	}
 }
 
@@ -133,7 +140,7 @@ func TestWhatIsAsked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table := operations()
+	table := operations(false)
 	// A backfill reads pages, which decide nothing, and sends two files within others.
 	table["page"], table["export"], table["import"] = operation{}, operation{}, operation{}
 	for _, f := range files {
@@ -147,7 +154,7 @@ func TestWhatIsAsked(t *testing.T) {
 			t.Errorf("%s searches", name)
 		}
 		for _, word := range []string{"address1", "addressesV2", "note", "onsent", "taxExempt", "multipass"} {
-			if strings.Contains(op.document, word) && (op.writes || word != "onsent" || !strings.HasPrefix(name, "look")) { // capture reads it
+			if strings.Contains(op.document, word) && name != "consent" && (op.writes || word != "onsent" || !strings.HasPrefix(name, "look")) { // capture reads it
 				t.Errorf("%s touches %q", name, word)
 			}
 		}

@@ -52,7 +52,7 @@ func (r *Record) decode(text []byte) error {
 		return errors.New("it is no customer")
 	}
 	if r.Email != nil {
-		r.snapshot.Email = &emailAddress{r.Email.Address}
+		r.snapshot.Email = &emailAddress{r.Email.Address, r.Email.Consent, r.Email.ConsentAt}
 	}
 	if r.Phone != nil {
 		r.snapshot.Phone = &phoneNumber{r.Phone.Number}

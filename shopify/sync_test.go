@@ -34,7 +34,7 @@ func (l *links) sync(t testing.TB, p lockstep.Profile) (engine.Result, error) {
 	t.Helper()
 	res, err := engine.Sync(t.Context(), l.target, p, l.byUser[p.ID], l.owners, "")
 	if err == nil {
-		link := lockstep.Link{UserID: p.ID, CustomerID: res.Customer.ID, Status: res.Decision.Status, RefusedPhone: res.Refused}
+		link := lockstep.Link{UserID: p.ID, CustomerID: res.Customer.ID, Status: res.Decision.Status, RefusedPhone: res.Refused, RefusedConsent: res.Unheard}
 		if res.Decision.Status == lockstep.StatusConflict && link.CustomerID == "" {
 			link.CustomerID = l.byUser[p.ID].CustomerID
 		}

@@ -39,6 +39,10 @@ type Options struct {
 	Tags        []string
 	ReleasedTag string
 
+	// Consent is the place in the Clerk user where the user's consent to marketing
+	// by e-mail is kept, "public_metadata.KEY"; empty means that none is written.
+	Consent string
+
 	Bucket Bucket                     // the shop's points; nil means one for this process
 	Bulk   func(context.Context) bool // tells work that leaves a reserve for live changes; nil means none does
 
@@ -63,7 +67,8 @@ type Target struct {
 	namespace string
 	tags      []string
 	released  string
-	erases    bool // the policy needs eraseScope
+	consent   string // the mapped place; empty for none
+	erases    bool   // the policy needs eraseScope
 	client    *client
 	wake      func(context.Context, string) <-chan struct{}
 	pollEvery time.Duration
@@ -94,7 +99,7 @@ func New(o Options) (*Target, error) {
 	}
 	t := &Target{
 		name: "shopify:" + shopName(o.Shop), namespace: o.Namespace, tags: slices.Clone(o.Tags), released: released, log: log,
-		wake: o.Wake, pollEvery: o.PollEvery, ops: operations(), defining: make(chan struct{}, 1),
+		wake: o.Wake, pollEvery: o.PollEvery, ops: operations(o.Consent != ""), consent: o.Consent, defining: make(chan struct{}, 1),
 		exportStall: exportStall,
 		erases:      o.OnDelete == lockstep.OnDeleteAnonymise || o.OnDelete == lockstep.OnDeleteDelete,
 	}

@@ -176,12 +176,13 @@ func (t *Target) again(ctx context.Context, id string) (snapshot, error) {
 	return *s, nil
 }
 
-// finish puts the owned tags on a customer that was written, and returns it.
+// finish puts the owned tags on a customer that was written, has it say about
+// marketing what the user says, and returns it.
 func (t *Target) finish(ctx context.Context, s snapshot, want lockstep.Customer, refused string) (lockstep.Customer, error) {
 	if err := t.tagLinked(ctx, s); err != nil {
 		return lockstep.Customer{}, err
 	}
 	c := t.customer(s, want.UserID)
 	c.RefusedPhone, c.Untidy = refused, false
-	return c, nil
+	return t.agree(ctx, c, want)
 }
