@@ -20,13 +20,13 @@ func newVerifier(c Config) (*clerk.WebhookVerifier, error) {
 // receiveClerk is the way of a Clerk webhook: verify, decode, accept. changed
 // hears of users whose profile is new, so that this node forgets the old one;
 // the others do within seconds.
-func receiveClerk(verifier *clerk.WebhookVerifier, in *inbox.Inbox, changed func(userIDs ...string)) web.Receive {
+func receiveClerk(verifier *clerk.WebhookVerifier, consent string, in *inbox.Inbox, changed func(userIDs ...string)) web.Receive {
 	return func(ctx context.Context, h http.Header, body []byte) (lockstep.Receipt, error) {
 		id, err := verifier.Verify(h, body)
 		if err != nil {
 			return "", fmt.Errorf("%w: %w", web.ErrBadSignature, err)
 		}
-		event, err := clerk.DecodeEvent(body)
+		event, err := clerk.Decoder{Consent: consent}.Event(body)
 		if err != nil {
 			return "", fmt.Errorf("%w: %w", web.ErrMalformed, err)
 		}

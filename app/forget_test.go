@@ -41,6 +41,7 @@ func (w *shopWorld) canaryLinked() (emulator.User, emulator.ShopCustomer) {
 		`update lockstep.customer_links set refused_phone = '+4520123456' where clerk_user_id = $1 and target = 'medusa'`,
 		`insert into lockstep.reconcile_runs (deep, dry_run, full_walk, targets, state) select true, false, true, '{}', 'done' where $1 <> ''`,
 		`insert into lockstep.reconcile_findings (run_id, target, kind, clerk_user_id, step, reason) select max(id), 'medusa', 'customer-differs', $1, 1, 'canary' from lockstep.reconcile_runs`,
+		`insert into lockstep.consents (clerk_user_id, place, subscribed, said_at, version_at) values ($1, 'public_metadata.canary', true, now(), now())`,
 		`insert into lockstep.shopify_customers (shopify_shop, shopify_customer_id, clerk_user_id, email, captured_at)
 		   values ('acme.myshopify.com', 'gid://shopify/Customer/999', $1, 'second.canary@example.test', now())`,
 	} {
@@ -114,7 +115,7 @@ func TestForgetErasesEverywhere(t *testing.T) {
 			t.Errorf("%s: %v", target, got)
 		}
 	}
-	for _, table := range []string{"profiles", "customer_links", "history", "shopify_customers", "reconcile_findings", "reports", "deliveries"} {
+	for _, table := range []string{"profiles", "customer_links", "history", "shopify_customers", "reconcile_findings", "reports", "deliveries", "consents"} {
 		if proof.Erased[table] == 0 {
 			t.Errorf("nothing was erased of %s: the test planted too little", table)
 		}

@@ -93,7 +93,7 @@ func (a *App) listen(ctx context.Context, in *inbox.Inbox, listening func(net.Ad
 	}
 	front := web.Front{
 		Webhooks: map[string]web.Receive{
-			"clerk":   receiveClerk(verifier, in, sessions.guard.Forget),
+			"clerk":   receiveClerk(verifier, a.config.consent(), in, sessions.guard.Forget),
 			"shopify": receiveShopify(shops, in),
 		},
 		Me: sessions.me(), Operator: a.operator(in), Counter: a.metrics, Ready: a.health, Log: a.log,

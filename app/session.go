@@ -32,7 +32,7 @@ func newTokenVerifier(c Config) (*clerk.TokenVerifier, error) {
 }
 
 func newClerkClient(c Config) (*clerk.Client, error) {
-	return clerk.NewClient(clerk.ClientConfig{SecretKey: c.ClerkSecretKey, BaseURL: c.ClerkAPIURL})
+	return clerk.NewClient(clerk.ClientConfig{SecretKey: c.ClerkSecretKey, BaseURL: c.ClerkAPIURL, Consent: c.consent()})
 }
 
 func (a *App) newSessions(in *inbox.Inbox) (*sessions, error) {

@@ -30,6 +30,9 @@ type ShopConfig struct {
 
 	// OnDelete says what becomes of the customer of a user who was deleted.
 	OnDelete lockstep.OnDelete `yaml:"on_delete"`
+
+	// Consent is the place in the Clerk user of the consent to marketing by e-mail.
+	Consent string `yaml:"consent"`
 }
 
 // Format prints the shop alone, for every verb: the rest is secret.
@@ -46,7 +49,10 @@ func (s *settings) shops() []ShopConfig {
 			Shop: name, AccessToken: s.get("SHOPIFY_ACCESS_TOKEN", ""),
 			ClientID: s.get("SHOPIFY_CLIENT_ID", ""), ClientSecret: s.get("SHOPIFY_CLIENT_SECRET", ""),
 			WebhookSecret: s.get("SHOPIFY_WEBHOOK_SECRET", ""), APIURL: s.get("SHOPIFY_API_URL", ""),
+			Consent: s.get("SHOPIFY_CONSENT", ""),
 		})
+	} else if s.get("SHOPIFY_CONSENT", "") != "" {
+		s.wrong("SHOPIFY_CONSENT", "is for the shop of SHOPIFY_SHOP, which is not set: write consent under the shop in the file")
 	}
 	fallback := s.onDelete("SHOPIFY_ON_DELETE", s.get("SHOPIFY_ON_DELETE", ""))
 	seen := map[string]bool{}
@@ -58,6 +64,7 @@ func (s *settings) shops() []ShopConfig {
 		shops[i].OnDelete = cmp.Or(shops[i].OnDelete, fallback)
 		s.checkShop(shops[i], seen)
 	}
+	s.checkConsent(shops)
 	return shops
 }
 
@@ -94,7 +101,7 @@ func (s *settings) readShops(path string, value any) {
 	}
 	for i := range s.fileShops {
 		c := &s.fileShops[i]
-		for _, field := range []*string{&c.Shop, &c.AccessToken, &c.ClientID, &c.ClientSecret, &c.WebhookSecret, &c.APIURL} {
+		for _, field := range []*string{&c.Shop, &c.AccessToken, &c.ClientID, &c.ClientSecret, &c.WebhookSecret, &c.APIURL, &c.Consent} {
 			if *field, err = s.expand(*field); err != nil {
 				s.wrong(path, "shopify %w", err)
 			}
@@ -127,7 +134,7 @@ var errNoShopToken = errors.New("is missing: set it, or both SHOPIFY_CLIENT_ID a
 
 // options are the shop's, without what the whole process shares.
 func (c ShopConfig) options() (shopify.Options, error) {
-	o := shopify.Options{Shop: c.Shop, APIURL: c.APIURL, Namespace: c.Namespace, Tags: c.Tags, OnDelete: c.OnDelete}
+	o := shopify.Options{Shop: c.Shop, APIURL: c.APIURL, Namespace: c.Namespace, Tags: c.Tags, OnDelete: c.OnDelete, Consent: c.Consent}
 	switch {
 	case c.AccessToken != "":
 		o.Tokens = shopify.StaticToken(c.AccessToken)

@@ -8,8 +8,9 @@
 // and matches in part, and never by phone.
 //
 // Written are e-mail, first name, last name, phone, the mark and the owned
-// tags. Addresses, notes, consent and the tags of others are never sent, since
-// Shopify replaces such fields as a whole.
+// tags; consent to marketing by e-mail where a place for it is mapped. Addresses,
+// notes and the tags of others are never sent, since Shopify replaces such fields
+// as a whole.
 //
 // All customers at once are read by a bulk operation ([Target.StartExport],
 // [Target.Records]), and many are made by one ([Target.StartImport]); an [Exported]

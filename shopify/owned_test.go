@@ -68,9 +68,9 @@ func TestTagsComeAndGoOneByOne(t *testing.T) {
 	}
 }
 
-// Consent to marketing is given by mapping only, and there is no mapping: it is
-// never sent, neither for a new customer nor for one who gave or withdrew it.
-// Nor is anything else sent that Lockstep does not own.
+// Consent to marketing is given by mapping only: without one it is never sent,
+// neither for a new customer nor for one who gave or withdrew it. Nor is anything
+// else sent that Lockstep does not own.
 func TestConsentIsNeverSent(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 4, 25, 1, 0, 0, 0, time.UTC)
