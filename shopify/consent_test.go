@@ -1,6 +1,7 @@
 package shopify_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -248,6 +249,39 @@ func TestConsentInACapture(t *testing.T) {
 			t.Errorf("%s of day %d: drifted %t", step.state, step.day, got)
 		}
 	}
+}
+
+// Bulk work writes no consent, and what it shows is not as it should be: the worker,
+// who goes on from there, writes it.
+func TestConsentAfterBulkWork(t *testing.T) {
+	t.Parallel()
+	w := openWorld(t)
+	target := w.target(t, w.acme, mapsConsent, func(o *shopify.Options) { o.Bucket = noLimit{} })
+	must(t, defineBy(t, target))
+	p := saying(lockstep.Subscribed, 1)
+	line, err := target.Line(target.Fit(p.Customer()))
+	must(t, err)
+	op, err := target.StartImport(t.Context(), "lockstep_import_a", line)
+	must(t, err)
+	op, err = target.AwaitBulk(t.Context(), op.ID, ignore)
+	must(t, err)
+	made, shown := target.Exported(), target.Exported()
+	for done, err := range made.Imported(t.Context(), op, 0) {
+		must(t, errors.Join(err, done.Err))
+	}
+	shown.Want(lockstep.Query{UserID: p.ID, Email: p.Email})
+	for r, err := range target.Records(t.Context(), exported(t, target, "lockstep_a"), 0) {
+		must(t, err)
+		shown.Add(r)
+	}
+	l := newLinks(target)
+	for name, shop := range map[string]*shopify.Exported{"the import": made, "an export": shown} {
+		if d, err := engine.Decide(t.Context(), shop, p, lockstep.Link{}, l.owners, ""); err != nil || d.Action != engine.Update {
+			t.Errorf("after %s: %+v, %v", name, d, err)
+		}
+	}
+	w.wantConsent(t, "the worker", l.must(t, p).Customer.ID, "SUBSCRIBED", 1)
+	w.only(t, 1)
 }
 
 // Without a mapping nothing is asked for, either.

@@ -102,6 +102,9 @@ func TestMergeLearnsConsents(t *testing.T) {
 	if p, err := s.Profile(t.Context(), "user_yes"); err != nil || p.Consent.State != lockstep.Subscribed || !p.Consent.At.Equal(ms(1)) {
 		t.Errorf("%+v, %v", p.Consent, err)
 	}
+	if n := testdb.Query[int](t, pool, `select count(*) from lockstep.consents`); n != 3 { // a word of user_none would be new from now on
+		t.Errorf("%d users are known to have been looked at, want 3", n)
+	}
 	before := testdb.Query[string](t, pool, `select string_agg(xmin::text, ' ' order by clerk_user_id) from lockstep.consents`)
 	if diff, merged := merge(t, s, pool, users...); len(diff)+len(merged) != 0 {
 		t.Errorf("again: %v %v", diff, merged)
