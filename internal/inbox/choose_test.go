@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -145,31 +146,40 @@ const (
 	keep   = engine.Keep
 )
 
-func conflictRows() []row {
-	mail := func(id string) string { return id + "@example.test" }
-	holds := func(c lockstep.Customer) func(*desk, string) string {
-		return func(d *desk, id string) string {
-			c.Email = mail(id)
-			rival := d.put(c)
-			d.accept(user(id, 1))
-			return rival
-		}
+func conflictRows() []row { return slices.Concat(rowsOfHaving(), rowsOfHavingNone()) }
+
+func mailOf(id string) string { return id + "@example.test" }
+
+// holding has a customer hold the e-mail of a user who is new.
+func holding(c lockstep.Customer) func(*desk, string) string {
+	return func(d *desk, id string) string {
+		c.Email = mailOf(id)
+		rival := d.put(c)
+		d.accept(user(id, 1))
+		return rival
 	}
-	takes := func(c lockstep.Customer) func(*desk, string) string {
-		return func(d *desk, id string) string {
-			c.Email = "new." + mail(id)
-			d.linked(id)
-			rival := d.put(c)
-			d.moves(id, c.Email)
-			return rival
-		}
+}
+
+// taking has a customer hold the new e-mail of a user who has a customer.
+func taking(c lockstep.Customer) func(*desk, string) string {
+	return func(d *desk, id string) string {
+		c.Email = "new." + mailOf(id)
+		d.linked(id)
+		rival := d.put(c)
+		d.moves(id, c.Email)
+		return rival
 	}
-	const dead = "user_dead"
+}
+
+const dead = "user_dead"
+
+// rowsOfHaving are conflicts of users who have a customer, or had one.
+func rowsOfHaving() []row {
 	all, unknown := []lockstep.ChoiceKind{use, keep, unlink}, []lockstep.ChoiceKind{use, create, unlink}
 	return []row{
 		{name: "two customers carry the user", choices: all, refused: create, why: "already", happens: func(d *desk, id string) string {
 			d.linked(id)
-			rival := d.put(lockstep.Customer{UserID: "user_" + id, Email: "second." + mail(id)})
+			rival := d.put(lockstep.Customer{UserID: "user_" + id, Email: "second." + mailOf(id)})
 			d.look("user_" + id)
 			return rival
 		}},
@@ -193,18 +203,18 @@ func conflictRows() []row {
 			d.look("user_" + id)
 			return own
 		}},
-		{name: "a guest holds the new e-mail", choices: all, happens: takes(lockstep.Customer{})},
-		{name: "an account holds the new e-mail", choices: all, happens: takes(lockstep.Customer{Account: true})},
-		{name: "a deleted user's customer holds the new e-mail", choices: all, happens: takes(lockstep.Customer{UserID: dead})},
+		{name: "a guest holds the new e-mail", choices: all, happens: taking(lockstep.Customer{})},
+		{name: "an account holds the new e-mail", choices: all, happens: taking(lockstep.Customer{Account: true})},
+		{name: "a deleted user's customer holds the new e-mail", choices: all, happens: taking(lockstep.Customer{UserID: dead})},
 		{name: "another user's customer holds the new e-mail", choices: []lockstep.ChoiceKind{keep, unlink}, refused: use, why: "--unlink` first", happens: func(d *desk, id string) string {
 			d.linked(id)
 			rival := d.linked(id + "other")
-			d.moves(id, mail(id+"other"))
+			d.moves(id, mailOf(id+"other"))
 			return rival
 		}},
 		{name: "an account is due, another one holds it", accounts: true, choices: []lockstep.ChoiceKind{use, unlink}, refused: keep, why: "cannot sign in", happens: func(d *desk, id string) string {
-			d.put(lockstep.Customer{UserID: "user_" + id, Email: mail(id)})
-			return holds(lockstep.Customer{Account: true})(d, id)
+			d.put(lockstep.Customer{UserID: "user_" + id, Email: mailOf(id)})
+			return holding(lockstep.Customer{Account: true})(d, id)
 		}},
 		{name: "signs in elsewhere than the link says", accounts: true, choices: all, happens: func(d *desk, id string) string {
 			d.linked(id)
@@ -212,19 +222,27 @@ func conflictRows() []row {
 			d.look("user_" + id)
 			return rival
 		}},
-		{name: "an account holds the e-mail", choices: unknown, refused: keep, why: "no customer there to keep", happens: holds(lockstep.Customer{Account: true})},
-		{name: "a deleted user's customer holds the e-mail", choices: unknown, happens: holds(lockstep.Customer{UserID: dead})},
-		{name: "a deleted user's account holds the e-mail", accounts: true, choices: unknown, happens: holds(lockstep.Customer{UserID: dead, Account: true})},
+	}
+}
+
+// rowsOfHavingNone are conflicts of users who never had a customer, and one more
+// about what a store hides.
+func rowsOfHavingNone() []row {
+	unknown := []lockstep.ChoiceKind{use, create, unlink}
+	return []row{
+		{name: "an account holds the e-mail", choices: unknown, refused: keep, why: "no customer there to keep", happens: holding(lockstep.Customer{Account: true})},
+		{name: "a deleted user's customer holds the e-mail", choices: unknown, happens: holding(lockstep.Customer{UserID: dead})},
+		{name: "a deleted user's account holds the e-mail", accounts: true, choices: unknown, happens: holding(lockstep.Customer{UserID: dead, Account: true})},
 		{name: "another user's customer holds the e-mail", choices: []lockstep.ChoiceKind{create, unlink}, refused: use, why: "--unlink` first", happens: func(d *desk, id string) string {
 			rival := d.linked(id + "other")
 			second := user(id, 1)
-			second.User.Email = mail(id + "other")
+			second.User.Email = mailOf(id + "other")
 			d.accept(second)
 			return rival
 		}},
 		{name: "two guests hold the e-mail", choices: unknown, happens: func(d *desk, id string) string {
-			d.put(lockstep.Customer{Email: strings.ToUpper(mail(id))})
-			return holds(lockstep.Customer{})(d, id)
+			d.put(lockstep.Customer{Email: strings.ToUpper(mailOf(id))})
+			return holding(lockstep.Customer{})(d, id)
 		}},
 		{name: "a hidden customer holds the e-mail", choices: []lockstep.ChoiceKind{create, unlink}, happens: func(d *desk, id string) string {
 			d.accept(user(id+"hidden", 1))
@@ -232,7 +250,7 @@ func conflictRows() []row {
 		}},
 		{name: "a hidden customer holds the new e-mail", choices: []lockstep.ChoiceKind{keep, unlink}, happens: func(d *desk, id string) string {
 			d.linked(id)
-			d.moves(id, "hidden."+mail(id))
+			d.moves(id, "hidden."+mailOf(id))
 			return ""
 		}},
 	}
