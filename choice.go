@@ -29,7 +29,7 @@ type Choice struct {
 // ChoiceKind is what a person can decide.
 type ChoiceKind string
 
-// The kinds of choices. A deletion in Clerk overrules all of them.
+// The kinds of choices. A deletion in Clerk ends all of them.
 const (
 	ChoiceUse    ChoiceKind = "use"    // that customer is the user's, and no other
 	ChoiceCreate ChoiceKind = "create" // a customer of the user's own, beside all others

@@ -185,6 +185,37 @@ func TestForgetGoesFurther(t *testing.T) {
 	}
 }
 
+// TestForgetLeavesTheHeir: somebody else took over what the policy had kept, and is
+// gone as well. The customers are the heir's, and go with the heir alone.
+func TestForgetLeavesTheHeir(t *testing.T) {
+	t.Parallel()
+	w := newForgetWorld(t, nil)
+	comeAndGo := func() string {
+		u, err := w.clerk.CreateUser(emulator.UserSpec{FirstName: "Ada", Email: "ada@example.test", Verified: true})
+		must(t, err)
+		w.eventually("the user is linked twice", `select count(*) = 2 from lockstep.customer_links where clerk_user_id = $1 and status = 'linked' and applied = desired`, u.ID)
+		must(t, w.clerk.DeleteUser(u.ID))
+		w.eventually("the user is released", `select count(*) = 2 from lockstep.customer_links where clerk_user_id = $1 and status = 'released' and let_go <> '{}'`, u.ID)
+		w.settle()
+		return u.ID
+	}
+	first, heir := comeAndGo(), comeAndGo()
+	live := func() int {
+		return len(w.acme.Customers()) + testdb.Query[int](t, w.pool, `select count(*) from medusa.customer where deleted_at is null`)
+	}
+	if n := live(); n != 2 {
+		t.Fatalf("%d customers, want one in each store", n)
+	}
+	w.forgets(first, lockstep.OnDeleteDelete)
+	if n := live(); n != 2 {
+		t.Errorf("%d customers are left of the heir's two", n)
+	}
+	w.forgets(heir, lockstep.OnDeleteDelete)
+	if n := live(); n != 0 {
+		t.Errorf("%d customers outlive all users", n)
+	}
+}
+
 // TestForgetGoesOn: a store is away when it begins. What is personal in our own
 // tables goes at once, and the workers do the rest.
 func TestForgetGoesOn(t *testing.T) {

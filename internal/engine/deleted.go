@@ -20,6 +20,9 @@ func planDeleted(f Facts) Decision {
 		linked := own != nil && c.ID == own.ID || f.chose(c.ID)
 		switch {
 		case c.UserID != f.UserID:
+		case f.refused(c.ID):
+			return Decision{Action: Unmark, Now: c, Status: lockstep.StatusReleased,
+				Reason: "the user is deleted: a person had said that customer " + c.ID + " is not the user's"}
 		case !c.Account || c.Proven:
 			return letGo(c, cmp.Or(f.OnDelete, lockstep.OnDeleteKeep))
 		case linked:
@@ -63,6 +66,8 @@ func (a Action) policy() (how lockstep.OnDelete, is bool) {
 		return lockstep.OnDeleteAnonymise, true
 	case Delete:
 		return lockstep.OnDeleteDelete, true
+	case Unmark:
+		return lockstep.Unmark, true
 	}
 	return "", false
 }
@@ -71,7 +76,7 @@ func (a Action) policy() (how lockstep.OnDelete, is bool) {
 // allowed in full.
 func (d Decision) wentAsFar(done lockstep.OnDelete) Decision {
 	asked, _ := d.Action.policy()
-	if done == asked {
+	if done == asked || asked == lockstep.Unmark {
 		return d
 	}
 	went := letGo(d.Now, done)

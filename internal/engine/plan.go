@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/lockstephq/lockstep"
 )
@@ -21,6 +22,7 @@ const (
 	Anonymise Action = "anonymise"
 	Delete    Action = "delete"
 
+	Unmark   Action = "unmark"   // let go of what a person said is not the user's
 	Wait     Action = "wait"     // for the user to verify the e-mail
 	Conflict Action = "conflict" // for a person to decide
 )
@@ -59,6 +61,7 @@ type Decision struct {
 //
 //	the user is deleted, a customer is marked    release, anonymise or delete it: the policy
 //	  … an account, not proven to be the user's  release it: somebody else may sign in
+//	  … a person chose another one, or none      unmark it
 //	the user is deleted, an unmarked guest was   anonymise or delete it: the policy
 //	  … and the policy is to keep it             nothing
 //	the user is deleted, neither                 nothing
@@ -132,6 +135,13 @@ func describeRival(f Facts, own *lockstep.Customer, rival lockstep.Customer) str
 		return fmt.Sprintf("customer %s is linked to %s but carries %s: take one of them off", rival.ID, f.UserID, rival.UserID)
 	}
 	return fmt.Sprintf("customers %s and %s both carry %s: merge them, or take the mark off one", own.ID, rival.ID, f.UserID)
+}
+
+// refused reports whether a person said that the customer is not the user's, and
+// nobody has carried it out yet.
+func (f Facts) refused(id string) bool {
+	c := f.Choice
+	return c != nil && (c.Kind == lockstep.ChoiceUnlink || id != c.Customer && slices.Contains(c.Seen, id))
 }
 
 // chose reports whether a person gave the user that customer.

@@ -194,9 +194,10 @@ type Held struct {
 func (s *Store) HeldBy(ctx context.Context, tx pgx.Tx, target string, ids, users []string) ([]Held, error) {
 	rows, err := tx.Query(ctx, `
 		select `+profileColumns+`, profiles.id, $1::text, coalesce(l_customer, ''), coalesce(l_refused, ''), l_unheard, coalesce(l_status, 'pending'),
-		       coalesce(l_pending, false), coalesce(l_busy, false), w.n, coalesce(w.since, interval '0')
+		       l_choice, coalesce(l_blocked, ''), coalesce(l_pending, false), coalesce(l_busy, false), w.n, coalesce(w.since, interval '0')
 		  from public.profiles left join (
 		    select clerk_user_id as l_user, customer_id as l_customer, refused_phone as l_refused, refused_consent as l_unheard, status as l_status,
+		           choice as l_choice, blocked_by as l_blocked,
 		           applied < desired as l_pending, lease_until > now() as l_busy
 		      from lockstep.customer_links where target = $1) l on l_user = id
 		  cross join lateral (
@@ -208,7 +209,8 @@ func (s *Store) HeldBy(ctx context.Context, tx pgx.Tx, target string, ids, users
 	}
 	held, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h Held, err error) {
 		l := &h.Link
-		return h, row.Scan(append(scanProfile(&h.Profile), &l.UserID, &l.Target, &l.CustomerID, &l.RefusedPhone, orZero(&l.RefusedConsent), &l.Status, &l.Pending, &h.Busy, &h.Rewrites, &h.Since)...)
+		return h, row.Scan(append(scanProfile(&h.Profile), &l.UserID, &l.Target, &l.CustomerID, &l.RefusedPhone, orZero(&l.RefusedConsent), &l.Status,
+			&l.Choice, &l.BlockedBy, &l.Pending, &h.Busy, &h.Rewrites, &h.Since)...)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read links of customers: %w", err)

@@ -44,7 +44,7 @@ func (s *Store) Erasure(ctx context.Context, userID string) (Erasure, error) {
 // Erasures lists at most limit erasures with a lower number than before, the
 // newest first; zero begins at the newest.
 func (s *Store) Erasures(ctx context.Context, before int64, limit int) ([]Erasure, error) {
-	return s.erasures(ctx, `($1 = 0 or id < $1) order by id desc limit $2`, before, limit)
+	return s.erasures(ctx, `($1::bigint = 0 or id < $1) order by id desc limit $2`, before, limit)
 }
 
 func (s *Store) erasures(ctx context.Context, where string, args ...any) ([]Erasure, error) {
@@ -103,7 +103,6 @@ const usersCustomers = `
 	select distinct c.target, c.id from (
 	  select target, customer_id as id from lockstep.customer_links where clerk_user_id = $1
 	  union all select target, unnest(let_go) from lockstep.customer_links where clerk_user_id = $1
-	  union all select target, customer_id from lockstep.history where clerk_user_id = $1
 	  union all select 'shopify:' || shopify_shop, shopify_customer_id from lockstep.shopify_customers where clerk_user_id = $1) c
 	 where c.id is not null
 	   and not exists (select from lockstep.customer_links o where o.target = c.target and o.customer_id = c.id and o.clerk_user_id <> $1)
@@ -115,8 +114,8 @@ const usersCustomers = `
 // then on the customers are not captured again, see MayCapture.
 func eraseUserSteps() []struct{ table, sql string } {
 	return []struct{ table, sql string }{
-		{"customer_links", `update lockstep.customer_links set email = null, refused_phone = null, refused_consent = null
-			where clerk_user_id = $1 and (email is not null or refused_phone is not null or refused_consent is not null)`},
+		{"customer_links", `update lockstep.customer_links set email = null, refused_phone = null, refused_consent = null, choice = choice - 'email', choices = null
+			where clerk_user_id = $1 and (email is not null or refused_phone is not null or refused_consent is not null or choice ? 'email' or choices is not null)`},
 		{"profiles", `insert into public.profiles as p (id, username, deleted_at) values ($1, 'user_' || substr($1, 6, 8), now())
 			on conflict (id) do update set username = excluded.username, avatar_url = null, email = null, email_verified = false, first_name = null,
 			  last_name = null, phone = null, phone_verified = false, deleted_at = coalesce(p.deleted_at, now()), updated_at = now()
@@ -217,6 +216,7 @@ func (s *Store) eraseTraces(ctx context.Context, tx pgx.Tx, userID string, erase
 			choice = null, choices = null, held_by = null
 			where clerk_user_id = $1`},
 		{"history", `delete from lockstep.history where clerk_user_id = $1`},
+		{"", `delete from lockstep.reconcile_hints where clerk_user_id = $1`}, // which deleting the links left
 	} {
 		tag, err := tx.Exec(ctx, step.sql, userID)
 		if err != nil {

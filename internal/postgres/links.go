@@ -201,11 +201,28 @@ func (s *Store) Finish(ctx context.Context, tx pgx.Tx, c Claim, o Outcome) (more
 	if !changed {
 		return more, nil, nil
 	}
+	if o.CustomerID != c.Link.CustomerID {
+		if err := inherit(ctx, tx, c.Target, []string{o.CustomerID}); err != nil {
+			return false, nil, err
+		}
+	}
 	if err := s.remember(ctx, tx, c, o); err != nil {
 		return false, nil, err
 	}
 	woken, err = s.wake(ctx, tx, c.Key, touched)
 	return more, woken, err
+}
+
+// inherit strikes customers who have a user again off what deleted users left: no
+// policy for those is to find them any more, whatever becomes of them.
+func inherit(ctx context.Context, tx pgx.Tx, target string, customerIDs []string) error {
+	_, err := tx.Exec(ctx, `
+		update lockstep.customer_links set let_go = (select coalesce(array_agg(id), '{}') from unnest(let_go) id where id <> all($2::text[]))
+		 where target = $1 and let_go <> '{}' and let_go && $2::text[]`, target, customerIDs)
+	if err != nil {
+		return fmt.Errorf("strike off what was left: %w", err)
+	}
+	return nil
 }
 
 // heldWindow is how long ago a holder may have let go for Finish to look again:

@@ -52,7 +52,7 @@ func (s *Store) PrivacyRequest(ctx context.Context, id int64) (PrivacyRequest, e
 func (s *Store) PrivacyRequests(ctx context.Context, before int64, limit int) ([]PrivacyRequest, error) {
 	rows, err := s.pool.Query(ctx, `select id, target, kind, coalesce(customer_id, ''), coalesce(reference, ''), requested_at, received_at, due_at,
 		done_at, outcome, null::jsonb from lockstep.privacy_requests
-		where kind <> 'erase user' and ($1 = 0 or id < $1) order by id desc limit $2`, before, limit)
+		where kind <> 'erase user' and ($1::bigint = 0 or id < $1) order by id desc limit $2`, before, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read privacy requests: %w", Redact(err))
 	}
@@ -69,7 +69,8 @@ select jsonb_build_object(
   'shop', $2::text, 'customer_id', $3::text, 'at', now(),
   'captured', coalesce((select jsonb_agg(to_jsonb(c)) from lockstep.shopify_customers c where c.shopify_shop = $2 and c.shopify_customer_id = $3), '[]'),
   'links', coalesce((select jsonb_agg(jsonb_build_object('clerk_user_id', l.clerk_user_id, 'email', l.email, 'refused_phone', l.refused_phone,
-      'status', l.status, 'first_seen_at', l.first_seen_at, 'last_seen_at', l.last_seen_at))
+      'status', l.status, 'first_seen_at', l.first_seen_at, 'last_seen_at', l.last_seen_at,
+      'consent', (select to_jsonb(c) from lockstep.consents c where c.clerk_user_id = l.clerk_user_id), 'refused_consent', l.refused_consent))
     from lockstep.customer_links l where l.target = $1 and l.customer_id = $3), '[]'),
   'history', coalesce((select jsonb_agg(jsonb_build_object('at', h.at, 'clerk_user_id', h.clerk_user_id, 'action', h.action, 'reason', h.reason) order by h.id)
     from lockstep.history h where h.target = $1 and h.customer_id = $3), '[]'))`

@@ -65,7 +65,8 @@ func (s *Store) LinkMade(ctx context.Context, tx pgx.Tx, target, action, reason 
 		with given as (select * from unnest($2::text[], $3::text[], $4::text[], $5::bigint[]) g(u, c, e, seen)),
 		settled as (
 		  insert into lockstep.customer_links as l (clerk_user_id, target, customer_id, email, status, reason, desired, applied, first_seen_at, last_seen_at)
-		  select u, $1, c, nullif(e, ''), 'linked', $7, greatest(seen, 1), greatest(seen, 1), now(), now() from given order by u
+		  select u, $1, c, nullif(e, ''), 'linked', $7, greatest(seen, 1), greatest(seen, 1), now(), now()
+		    from given where exists (select from public.profiles p where p.id = u and p.deleted_at is null) order by u
 		  on conflict (clerk_user_id, target) do update set
 		    customer_id = excluded.customer_id, email = excluded.email, status = 'linked', reason = excluded.reason, applied = l.desired, queued_at = null, queued_bulk = false,
 		    first_seen_at = coalesce(l.first_seen_at, now()), last_seen_at = now(), updated_at = now()
@@ -81,6 +82,9 @@ func (s *Store) LinkMade(ctx context.Context, tx pgx.Tx, target, action, reason 
 	}
 	if linked, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
 		return nil, nil, fmt.Errorf("link users: %w", err)
+	}
+	if err := inherit(ctx, tx, target, customers); err != nil {
+		return nil, nil, err
 	}
 	woken, err = s.wake(ctx, tx, Key{Target: target}, customers)
 	return linked, woken, err

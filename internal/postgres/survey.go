@@ -112,24 +112,31 @@ func (v *Survey) hear(results pgx.BatchResults) (anybody bool, err error) {
 	return anybody || len(v.Hints) > maxAmong, err
 }
 
+// notForgotten leaves out who was forgotten, since they keep a link only where a
+// customer was kept.
+const notForgotten = `not in (select r.clerk_user_id from lockstep.privacy_requests r
+	where r.kind = 'erase user' and r.clerk_user_id is not null and r.done_at is not null)`
+
 // compare compares the profiles with the links as two sets, by their size and
 // the sum of their hashes, and looks for profiles that changed since. Every
 // user has one link to a target at most, so sets of one size with nothing
 // missing are the same; the hashes catch as many strays as there are holes.
 func (s *Store) compare(ctx context.Context, targets []string, since time.Time) (v Survey, err error) {
-	var links, profileSum, linkSum int64
+	var known, links, profileSum, linkSum int64
 	var batch pgx.Batch // one transaction
 	batch.Queue(plainCode)
 	batch.Queue(hintsSQL, maxAmong+1)
-	batch.Queue(`select count(*), coalesce(sum(hashtext(id)), 0), count(*) filter (where updated_at > $1) > 0
+	batch.Queue(`select count(*), count(*) filter (where id `+notForgotten+`), coalesce(sum(hashtext(id)) filter (where id `+notForgotten+`), 0),
+		  count(*) filter (where updated_at > $1) > 0
 		from public.profiles where `+managed, since)
-	batch.Queue(`select count(*), coalesce(sum(hashtext(clerk_user_id)), 0) from lockstep.customer_links where target = any($1::text[])`, targets)
+	batch.Queue(`select count(*), coalesce(sum(hashtext(clerk_user_id)), 0) from lockstep.customer_links
+		where target = any($1::text[]) and clerk_user_id `+notForgotten, targets)
 	results := s.pool.SendBatch(ctx, &batch)
 	_, err = results.Exec()
 	_, hintErr := v.hear(results)
-	err = errors.Join(err, hintErr, results.QueryRow().Scan(&v.Profiles, &profileSum, &v.Changed), results.QueryRow().Scan(&links, &linkSum), results.Close())
+	err = errors.Join(err, hintErr, results.QueryRow().Scan(&v.Profiles, &known, &profileSum, &v.Changed), results.QueryRow().Scan(&links, &linkSum), results.Close())
 	n := int64(len(targets))
-	v.Complete = links == n*int64(v.Profiles) && linkSum == n*profileSum
+	v.Complete = links == n*known && linkSum == n*profileSum
 	v.Everything, v.Among = true, nil
 	return v, err
 }

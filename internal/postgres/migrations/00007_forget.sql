@@ -5,6 +5,7 @@
 
 alter table lockstep.customer_links add column let_go text[] not null default '{}';
 comment on column lockstep.customer_links.let_go is 'Customers that were the user''s, and stayed in the store as they were when the user was deleted.';
+create index customer_links_let_go on lockstep.customer_links using gin (let_go) where let_go <> '{}';
 update lockstep.customer_links l set let_go = h.ids
   from (select clerk_user_id, target, array_agg(distinct customer_id) as ids from lockstep.history
          where action = 'release' and customer_id is not null group by 1, 2) h
@@ -30,4 +31,5 @@ alter table lockstep.privacy_requests
   drop column clerk_user_id, drop column customers,
   drop constraint privacy_requests_kind_check,
   add constraint privacy_requests_kind_check check (kind in ('report', 'erase customer', 'erase store'));
+drop index lockstep.customer_links_let_go;
 alter table lockstep.customer_links drop column let_go;
