@@ -33,8 +33,8 @@ func planDeleted(f Facts) Decision {
 	switch {
 	case own == nil || own.UserID == f.UserID:
 		return d
-	case own.UserID != "" || own.Account:
-		d.Reason = "the user is deleted: customer " + own.ID + " is somebody else's by now, and is left alone"
+	case own.UserID != "" || own.Account || f.refused(own.ID):
+		d.Reason = "the user is deleted: customer " + own.ID + " is not the user's, and is left alone"
 		return d
 	case f.OnDelete == lockstep.OnDeleteAnonymise || f.OnDelete == lockstep.OnDeleteDelete:
 		return letGo(*own, f.OnDelete)

@@ -39,6 +39,7 @@ type Facts struct {
 
 	Choice *lockstep.Choice   // a person's; nil for none
 	Chosen *lockstep.Customer // the one that Choice names, as Found would show it; nil if it is gone
+
 	// Of a deleted user, whose customer ByLink is even if it was let go before:
 	// what the policy for the target says.
 	OnDelete lockstep.OnDelete
